@@ -1,0 +1,1 @@
+//! Tidemark judges k6 load tests.

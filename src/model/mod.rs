@@ -1,0 +1,11 @@
+//! Plain values in k6's and statistics' own words: no I/O, no clock, no failure on data.
+
+pub mod endpoint;
+pub mod metric;
+pub mod report;
+pub mod run;
+pub mod series;
+pub mod summary;
+pub mod tags;
+pub mod threshold;
+pub mod time;
