@@ -1,1 +1,6 @@
-//! Tidemark judges k6 load tests.
+//! Tidemark judges k6 load tests: what happened, whether it is worse than before, and why.
+
+pub mod ingest;
+pub mod model;
+pub mod stats;
+pub mod tables;

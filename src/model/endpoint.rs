@@ -67,7 +67,7 @@ fn is_id(segment: &str) -> bool {
     }
     let token = segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     // Words with a digit in them (`checkout-v2`) are short and have few digits; random tokens are long and have many.
-    token && segment.len() >= 16 && digits * 6 >= segment.len()
+    token && segment.len() >= 16 && digits * 8 >= segment.len()
 }
 
 #[cfg(test)]

@@ -1,0 +1,414 @@
+//! Lines of k6's JSON output to columns.
+//!
+//! The fast path takes a `Point` line in k6's own key order, and guesses: the metric that followed this one the last
+//! time, the time and the tags of the line before. A guess that holds costs one comparison of bytes. Whatever else a line
+//! is (other order, white space, escapes, a `Metric` line, garbage) goes to the other path, which is slower and gives the
+//! same rows: `tests/all/decoder.rs` proves it on generated lines.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use memchr::{memchr, memchr2};
+use rustc_hash::FxHashMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::model::metric::{Contains, MetricDeclaration, MetricKind, Submetric, ThresholdSource};
+use crate::model::tags::TagSet;
+use crate::tables::samples::{Label, SampleBlock};
+
+use super::k6_time::TimeParser;
+use super::number;
+
+const POINT_START: &[u8] = b"{\"metric\":\"";
+const AFTER_METRIC: &[u8] = b"\",\"type\":\"Point\",\"data\":{\"time\":\"";
+const AFTER_TIME: &[u8] = b",\"value\":";
+const AFTER_VALUE: &[u8] = b",\"tags\":";
+const AFTER_TAGS: &[u8] = b",\"metadata\":";
+
+/// Bytes of remembered tags beyond which a decoder begins anew: ids in tags must not fill the memory.
+const REMEMBERED_BYTES_MAX: usize = 8 << 20;
+
+const NO_LABEL: u32 = u32::MAX;
+
+#[derive(Debug)]
+struct KnownMetric {
+    name: Arc<str>,
+    /// A line of this metric from its start to its time.
+    line_start: Vec<u8>,
+    /// The metric that came after this one the last time.
+    next: u32,
+}
+
+#[derive(Debug)]
+struct KnownTags {
+    raw: Box<[u8]>,
+    tags: Arc<TagSet>,
+    /// By metric; `NO_LABEL` where the pair was not met yet.
+    labels: Vec<u32>,
+}
+
+/// Decodes lines, block after block, and remembers metrics, tags and times between them.
+#[derive(Debug, Default)]
+pub struct LineDecoder {
+    metrics: Vec<KnownMetric>,
+    metric_index: FxHashMap<Box<[u8]>, u32>,
+    tags: Vec<KnownTags>,
+    tags_index: HashTable<u32>,
+    labels_count: u32,
+    remembered_bytes: usize,
+    last_metric: u32,
+    last_tags: u32,
+    time: TimeParser,
+    /// With the closing quote.
+    last_time_text: Vec<u8>,
+    last_time_ns: i64,
+    last_metadata: Vec<u8>,
+}
+
+/// A row that the fast path read, and the length of its line with the line's end.
+struct Row {
+    time_ns: i64,
+    value: f64,
+    label: u32,
+    length: usize,
+}
+
+impl LineDecoder {
+    /// Decodes whole lines; the last one may lack its end.
+    pub fn decode(&mut self, bytes: &[u8]) -> SampleBlock {
+        let mut block = SampleBlock::default();
+        if self.remembered_bytes > REMEMBERED_BYTES_MAX {
+            *self = LineDecoder::default();
+            block.labels_begin_anew = true;
+        }
+        // A guess that spares most of the reallocations: k6's lines are rarely shorter.
+        let rows_guess = bytes.len() / 200;
+        block.times_ns.reserve(rows_guess);
+        block.values.reserve(rows_guess);
+        block.labels.reserve(rows_guess);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            block.lines_count += 1;
+            if let Some(row) = self.fast(rest, &mut block) {
+                block.times_ns.push(row.time_ns);
+                block.values.push(row.value);
+                block.labels.push(row.label);
+                rest = &rest[row.length..];
+                continue;
+            }
+            let end = memchr(b'\n', rest).unwrap_or(rest.len());
+            if let Err(reason) = self.any(&rest[..end], &mut block) {
+                block.reject(block.lines_count, reason);
+            }
+            rest = &rest[(end + 1).min(rest.len())..];
+        }
+        block
+    }
+
+    /// Reads a `Point` line in k6's own form; none when the line at the start of `rest` is anything else.
+    #[inline]
+    fn fast(&mut self, rest: &[u8], block: &mut SampleBlock) -> Option<Row> {
+        let (metric, mut at) = self.fast_metric(rest)?;
+        at += self.fast_time(&rest[at..])?;
+        at += rest[at..].starts_with(AFTER_TIME).then_some(AFTER_TIME.len())?;
+        let (value, length) = number::parse_prefix(&rest[at..])?;
+        at += length;
+        at += rest[at..].starts_with(AFTER_VALUE).then_some(AFTER_VALUE.len())?;
+        let (tags, length) = self.fast_tags(&rest[at..])?;
+        at += length;
+        let mut metadata = None;
+        if rest[at..].starts_with(AFTER_TAGS) {
+            at += AFTER_TAGS.len();
+            let raw = &rest[at..at + object_length(&rest[at..])?];
+            if raw != self.last_metadata.as_slice() {
+                string_pairs(raw).ok()?;
+                self.last_metadata = raw.to_vec();
+            }
+            metadata = Some(std::str::from_utf8(raw).ok()?);
+            at += raw.len();
+        }
+        let end = &rest[at..];
+        let length = at + if end.starts_with(b"}}\n") { 3 } else { (end == b"}}").then_some(2)? };
+        let label = self.label(metric, tags, block);
+        if let Some(metadata) = metadata {
+            block.metadata.push((block.times_ns.len() as u32, metadata.into()));
+        }
+        (self.last_metric, self.last_tags) = (metric, tags);
+        Some(Row { time_ns: self.last_time_ns, value, label, length })
+    }
+
+    /// Returns the metric and where its time begins.
+    #[inline]
+    fn fast_metric(&mut self, rest: &[u8]) -> Option<(u32, usize)> {
+        if let Some(last) = self.metrics.get(self.last_metric as usize) {
+            let guess = last.next;
+            let line_start = &self.metrics[guess as usize].line_start;
+            if rest.starts_with(line_start) {
+                return Some((guess, line_start.len()));
+            }
+        }
+        let name_and_more = rest.strip_prefix(POINT_START)?;
+        let name = &name_and_more[..memchr(b'"', name_and_more)?];
+        if !name_and_more[name.len()..].starts_with(AFTER_METRIC) {
+            return None;
+        }
+        let metric = match self.metric_index.get(name) {
+            Some(metric) => *metric,
+            None => {
+                let is_plain = name.iter().all(|byte| *byte >= 0x20 && *byte != b'\\');
+                self.add_metric(std::str::from_utf8(name).ok().filter(|_| is_plain)?)
+            }
+        };
+        if let Some(last) = self.metrics.get_mut(self.last_metric as usize) {
+            last.next = metric;
+        }
+        Some((metric, POINT_START.len() + name.len() + AFTER_METRIC.len()))
+    }
+
+    /// Sets `last_time_ns`; returns the length of the time's text with its closing quote.
+    #[inline]
+    fn fast_time(&mut self, rest: &[u8]) -> Option<usize> {
+        if !self.last_time_text.is_empty() && rest.starts_with(&self.last_time_text) {
+            return Some(self.last_time_text.len());
+        }
+        // The longest time that Go writes has 35 characters.
+        let end = memchr(b'"', &rest[..rest.len().min(40)])?;
+        self.last_time_text.clear();
+        self.last_time_ns = self.time.parse(&rest[..end])?;
+        self.last_time_text.extend_from_slice(&rest[..=end]);
+        Some(end + 1)
+    }
+
+    /// Returns the tags at the start of `rest`, and the length of their object.
+    #[inline]
+    fn fast_tags(&mut self, rest: &[u8]) -> Option<(u32, usize)> {
+        if let Some(last) = self.tags.get(self.last_tags as usize)
+            && rest.starts_with(&last.raw)
+        {
+            return Some((self.last_tags, last.raw.len()));
+        }
+        let raw = &rest[..object_length(rest)?];
+        Some((self.tags_of(raw).ok()?, raw.len()))
+    }
+
+    /// Reads a line of any form.
+    fn any(&mut self, line: &[u8], block: &mut SampleBlock) -> Result<(), String> {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return Ok(());
+        }
+        let text = std::str::from_utf8(line).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to()))?;
+        let line: Line = serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
+        let data = line.data.ok_or("no \"data\"")?;
+        match line.kind.as_deref() {
+            Some("Point") => self.any_point(&line.metric.ok_or("no \"metric\"")?, data, block),
+            Some("Metric") => {
+                block.declarations.push(declaration(data)?);
+                Ok(())
+            }
+            Some(other) => Err(format!("type {other:?} is neither Metric nor Point")),
+            None => Err("no \"type\"".to_owned()),
+        }
+    }
+
+    fn any_point(&mut self, metric: &str, data: &RawValue, block: &mut SampleBlock) -> Result<(), String> {
+        let point: Point = serde_json::from_str(data.get()).map_err(|error| error.to_string())?;
+        let time_ns = self.time.parse(point.time.as_bytes());
+        let time_ns = time_ns.ok_or_else(|| format!("time {:?} is not RFC 3339 between 1678 and 2261", point.time))?;
+        let number = point.value.get().as_bytes();
+        let value = number::parse_prefix(number).filter(|(_, length)| *length == number.len());
+        let (value, _) = value.ok_or_else(|| format!("value {} is not a number within f64", point.value.get()))?;
+        let tags = match point.tags {
+            Some(raw) => self.tags_of(raw.get().as_bytes())?,
+            None => self.tags_of(b"{}")?,
+        };
+        let metric = match self.metric_index.get(metric.as_bytes()) {
+            Some(metric) => *metric,
+            None => self.add_metric(metric),
+        };
+        let label = self.label(metric, tags, block);
+        if let Some(metadata) = point.metadata {
+            string_pairs(metadata.get().as_bytes()).map_err(|reason| format!("metadata: {reason}"))?;
+            block.metadata.push((block.times_ns.len() as u32, metadata.get().into()));
+        }
+        block.times_ns.push(time_ns);
+        block.values.push(value);
+        block.labels.push(label);
+        Ok(())
+    }
+
+    fn add_metric(&mut self, name: &str) -> u32 {
+        let index = self.metrics.len() as u32;
+        let line_start = [POINT_START, name.as_bytes(), AFTER_METRIC].concat();
+        self.remembered_bytes += 4 * name.len() + 64;
+        self.metrics.push(KnownMetric { name: Arc::from(name), line_start, next: index });
+        self.metric_index.insert(name.as_bytes().into(), index);
+        index
+    }
+
+    fn tags_of(&mut self, raw: &[u8]) -> Result<u32, String> {
+        let hash = hash(raw);
+        let tags = &self.tags;
+        if let Some(index) = self.tags_index.find(hash, |index| *tags[*index as usize].raw == *raw) {
+            return Ok(*index);
+        }
+        let parsed = TagSet::from_pairs(string_pairs(raw).map_err(|reason| format!("tags: {reason}"))?);
+        let index = self.tags.len() as u32;
+        self.remembered_bytes += 3 * raw.len() + 128;
+        self.tags.push(KnownTags { raw: raw.into(), tags: Arc::new(parsed), labels: Vec::new() });
+        let tags = &self.tags;
+        self.tags_index.insert_unique(hash, index, |index| self::hash(&tags[*index as usize].raw));
+        Ok(index)
+    }
+
+    #[inline]
+    fn label(&mut self, metric: u32, tags: u32, block: &mut SampleBlock) -> u32 {
+        let known = &mut self.tags[tags as usize];
+        if let Some(label) = known.labels.get(metric as usize)
+            && *label != NO_LABEL
+        {
+            return *label;
+        }
+        if known.labels.len() <= metric as usize {
+            known.labels.resize(metric as usize + 1, NO_LABEL);
+        }
+        let label = self.labels_count;
+        known.labels[metric as usize] = label;
+        self.labels_count += 1;
+        block.new_labels.push(Label { metric: self.metrics[metric as usize].name.clone(), tags: known.tags.clone() });
+        label
+    }
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    use std::hash::Hasher;
+    let mut hasher = rustc_hash::FxHasher::default();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+/// Returns the length of the flat JSON object at the start of `text`, by its quotes and braces alone.
+fn object_length(text: &[u8]) -> Option<usize> {
+    if text.first() != Some(&b'{') {
+        return None;
+    }
+    let mut at = 1;
+    loop {
+        at += memchr2(b'"', b'}', text.get(at..)?)?;
+        if text[at] == b'}' {
+            return Some(at + 1);
+        }
+        at += 1;
+        loop {
+            at += memchr2(b'"', b'\\', text.get(at..)?)?;
+            if text[at] == b'"' {
+                break;
+            }
+            at += 2;
+        }
+        at += 1;
+    }
+}
+
+/// Parses a JSON object whose values are all strings.
+fn string_pairs(raw: &[u8]) -> Result<Vec<(String, String)>, String> {
+    struct Pairs;
+    impl<'de> serde::de::Visitor<'de> for Pairs {
+        type Value = Vec<(String, String)>;
+
+        fn expecting(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+            formatter.write_str("an object of strings")
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut pairs = Vec::new();
+            while let Some(pair) = map.next_entry()? {
+                pairs.push(pair);
+            }
+            Ok(pairs)
+        }
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(raw);
+    let pairs = serde::Deserializer::deserialize_map(&mut deserializer, Pairs).map_err(|error| error.to_string())?;
+    deserializer.end().map_err(|error| error.to_string())?;
+    Ok(pairs)
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    metric: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Point<'a> {
+    #[serde(borrow)]
+    time: Cow<'a, str>,
+    #[serde(borrow)]
+    value: &'a RawValue,
+    #[serde(borrow)]
+    tags: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Metric {
+    name: String,
+    #[serde(rename = "type")]
+    kind: MetricKind,
+    contains: Option<Contains>,
+    thresholds: Option<Vec<Threshold>>,
+    submetrics: Option<Vec<Sub>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Threshold {
+    Plain(String),
+    #[serde(rename_all = "camelCase")]
+    Full {
+        threshold: String,
+        #[serde(default)]
+        abort_on_fail: bool,
+        delay_abort_eval: Option<String>,
+    },
+}
+
+#[derive(Deserialize)]
+struct Sub {
+    name: String,
+    #[serde(default)]
+    tags: std::collections::BTreeMap<String, String>,
+}
+
+fn declaration(data: &RawValue) -> Result<MetricDeclaration, String> {
+    let metric: Metric = serde_json::from_str(data.get()).map_err(|error| error.to_string())?;
+    let thresholds = metric.thresholds.unwrap_or_default().into_iter().map(|threshold| match threshold {
+        Threshold::Plain(expression) => ThresholdSource { expression, abort_on_fail: false, delay_abort_eval: None },
+        Threshold::Full { threshold, abort_on_fail, delay_abort_eval } => {
+            ThresholdSource { expression: threshold, abort_on_fail, delay_abort_eval }
+        }
+    });
+    let submetrics = metric.submetrics.unwrap_or_default().into_iter();
+    let submetrics = submetrics.map(|sub| Submetric { name: sub.name, tags: TagSet::from_pairs(sub.tags.into_iter().collect()) });
+    Ok(MetricDeclaration {
+        name: metric.name,
+        kind: metric.kind,
+        contains: metric.contains.unwrap_or(Contains::Default),
+        thresholds: thresholds.collect(),
+        submetrics: submetrics.collect(),
+    })
+}
+
+/// Words why a line is not one of k6's; the start of the line says more than the parser's position.
+fn not_json(text: &str, error: &serde_json::Error) -> String {
+    let start: String = text.chars().take(40).map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
+    let what = if error.is_eof() { "cut JSON" } else { "not a line of k6" };
+    format!("{what}: {error}, in {start:?}")
+}

@@ -1,0 +1,12 @@
+//! k6's results in: from bytes in any of its forms to blocks of samples, or to a summary.
+//!
+//! | form | order | repeats | position |
+//! |---|---|---|---|
+//! | JSON, CSV | as k6 flushed: nearly by time | none | line |
+//! | summary | one object | none | none |
+
+pub mod bytes;
+pub mod k6_json;
+pub mod k6_line;
+pub mod k6_time;
+pub mod number;

@@ -1,0 +1,180 @@
+//! AnalysisReport: what one analysis says, in the form that other programs rely on.
+//!
+//! A quantity that does not exist is absent or null, never 0 and never NaN.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::metric::{MetricKind, Unit};
+use super::run::SourceReport;
+use super::time::Timestamp;
+
+pub const SCHEMA_VERSION: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnalysisReport {
+    pub schema_version: u32,
+    pub run: RunReport,
+    pub verdict: Verdict,
+    pub totals: Totals,
+    pub metrics: Vec<MetricReport>,
+    pub endpoints: Vec<EndpointReport>,
+    pub thresholds: Vec<ThresholdReport>,
+    pub phases: Phases,
+    pub baseline: BaselineReport,
+    /// What was not judged, and why.
+    pub skipped: Vec<Skipped>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    pub id: String,
+    pub test: String,
+    pub environment: String,
+    /// The first sample's time; none when only a summary was read, which does not say.
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    pub duration_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k6_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub script_sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    pub tags: BTreeMap<String, String>,
+    pub sources: Vec<SourceReport>,
+    /// The reading was interrupted, or an input was cut.
+    pub partial: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub kind: VerdictKind,
+    pub reasons: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictKind {
+    Pass,
+    Regressed,
+    ThresholdsFailed,
+    Suspect,
+    Inconclusive,
+}
+
+impl VerdictKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            VerdictKind::Pass => "pass",
+            VerdictKind::Regressed => "regressed",
+            VerdictKind::ThresholdsFailed => "thresholds_failed",
+            VerdictKind::Suspect => "suspect",
+            VerdictKind::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    pub requests_count: Option<u64>,
+    pub failed_requests_count: Option<u64>,
+    pub failed_requests_rate: Option<f64>,
+    pub requests_per_second: Option<f64>,
+    pub iterations_count: Option<u64>,
+    pub checks_passed_count: Option<u64>,
+    pub checks_failed_count: Option<u64>,
+    pub vus_max: Option<f64>,
+    pub data_sent_bytes: Option<f64>,
+    pub data_received_bytes: Option<f64>,
+}
+
+/// One metric or sub-metric over the whole run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricReport {
+    /// With its filter when it is a sub-metric: `http_req_duration{status:200}`.
+    pub name: String,
+    pub kind: MetricKind,
+    pub unit: Unit,
+    /// Samples; none where only a summary was read that does not say.
+    pub count: Option<u64>,
+    /// Named as in `summary::SummaryMetric::values`.
+    pub values: BTreeMap<String, f64>,
+    /// The most that a percentile here may be wrong, as a fraction of it; 0 when it is exact.
+    pub quantile_error: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EndpointReport {
+    pub name: String,
+    /// Part of the URL was replaced by a placeholder, or many endpoints were put together.
+    pub is_template: bool,
+    pub method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    pub requests_count: u64,
+    pub failed_requests_rate: Option<f64>,
+    pub requests_per_second: Option<f64>,
+    /// Of the requests that k6 expected to succeed; none when there were none.
+    pub latency_ms: Option<Latency>,
+    /// Of the requests that k6 did not expect to succeed; none when there were none.
+    pub failed_latency_ms: Option<Latency>,
+    pub statuses: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    pub avg: f64,
+    pub med: f64,
+    pub p90: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ThresholdReport {
+    pub metric: String,
+    pub expression: String,
+    pub passed: bool,
+    /// None when the metric had no sample, or when only k6's own verdict is known.
+    pub observed: Option<f64>,
+    /// How far inside the limit, as a fraction of it; negative beyond it.
+    pub headroom: Option<f64>,
+    pub abort_on_fail: bool,
+    /// Who judged: the samples, or k6 in its summary.
+    pub judged_by: ThresholdJudge,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ThresholdJudge {
+    Samples,
+    Summary,
+}
+
+/// When the load was steady: before it the run warms up, after it the load goes down.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Phases {
+    pub steady_from: Option<Timestamp>,
+    pub steady_until: Option<Timestamp>,
+    pub rule: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BaselineReport {
+    pub kind: String,
+    pub runs: Vec<String>,
+    pub comparable: bool,
+    pub differences: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    pub what: String,
+    pub reason: String,
+}

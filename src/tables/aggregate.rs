@@ -1,0 +1,408 @@
+//! Samples in, windows and cells out: 1 s x series, closed by k6's timestamps, and the whole run by cell.
+//!
+//! A cell is the finest group that any figure of a report asks for: a series, split by HTTP status and by sub-metric.
+//! Run-level figures are unions of cells, so nothing needs the samples again but the percentiles (`selection`).
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::sync::Arc;
+
+use crate::model::metric::{Contains, MetricDeclaration, MetricKind, Submetric, ThresholdSource, builtin};
+use crate::model::series::SeriesKey;
+use crate::model::tags::TagSet;
+use crate::model::time::NANOSECONDS_PER_SECOND;
+use crate::stats::histogram::Histogram;
+use crate::stats::quantile::of_sorted;
+use crate::stats::sum::Sum;
+
+use super::samples::Label;
+use super::spill::Spill;
+
+/// How long a window stays open for late samples: far more than k6's flush of 200 ms, and than a busy generator's delay.
+pub const LATENESS_NS: i64 = 10 * NANOSECONDS_PER_SECOND;
+
+/// Bounds on what an input can make us remember. What comes beyond them is put together under `OTHER` and counted.
+pub const METRICS_MAX: usize = 1_000;
+pub const ENDPOINTS_MAX: usize = 500;
+pub const CELLS_MAX: usize = 20_000;
+/// Samples in open windows, 12 bytes each.
+const OPEN_SAMPLES_MAX: usize = 2_000_000;
+pub const OTHER: &str = "(other)";
+
+/// What the run says of one metric.
+#[derive(Debug)]
+pub struct MetricState {
+    pub name: Arc<str>,
+    /// None while no line and no knowledge of k6's own metrics tells.
+    pub kind: Option<MetricKind>,
+    pub contains: Contains,
+    pub thresholds: Vec<ThresholdSource>,
+    pub submetrics: Vec<Submetric>,
+    /// A `Metric` line, a summary or the user told its sub-metrics, so cells need not keep their tags.
+    is_declared: bool,
+    has_samples: bool,
+}
+
+/// Which sub-metrics the samples of a cell belong to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Membership {
+    /// Indices into `MetricState::submetrics`, ascending.
+    Of(Vec<u32>),
+    /// The metric was not declared yet: decided at the end, by the tags.
+    ByTags(Arc<TagSet>),
+    /// Too many tag sets came before the declaration.
+    Unknown,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct CellKey {
+    series: u32,
+    membership: Membership,
+    /// Of requests only.
+    status: Option<Arc<str>>,
+    /// Of VU gauges only: the VUs of pods add up.
+    source: Option<u32>,
+}
+
+/// The samples of one cell over the whole run.
+#[derive(Debug)]
+pub struct Cell {
+    pub series: u32,
+    pub metric: u32,
+    pub status: Option<Arc<str>>,
+    membership: Membership,
+    pub count: u64,
+    pub sum: Sum,
+    pub min: f64,
+    pub max: f64,
+    pub nonzero_count: u64,
+    /// The last in the order of windows, then of lines.
+    pub last: f64,
+    /// Of trends, and of metrics whose kind is not known yet.
+    pub histogram: Histogram,
+}
+
+/// One series in one second.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Window {
+    pub start_ns: i64,
+    pub series: u32,
+    pub count: u64,
+    pub sum: f64,
+    pub min: f64,
+    pub max: f64,
+    pub last: f64,
+    pub nonzero_count: u64,
+    /// p50, p90, p95, p99; none unless a trend.
+    pub percentiles: Option<[f64; 4]>,
+}
+
+pub const WINDOW_PERCENTILES: [f64; 4] = [0.5, 0.9, 0.95, 0.99];
+
+/// The load in one second, for the rule that finds the steady phase.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Load {
+    pub vus: Option<f64>,
+    pub iterations: f64,
+}
+
+/// Everything that is remembered of a run while its samples go by.
+#[derive(Debug, Default)]
+pub struct Aggregate {
+    pub metrics: Vec<MetricState>,
+    metric_index: HashMap<Arc<str>, u32>,
+    pub series: Vec<SeriesKey>,
+    series_index: HashMap<SeriesKey, u32>,
+    endpoints: HashSet<String>,
+    pub cells: Vec<Cell>,
+    cell_index: HashMap<CellKey, u32>,
+    /// Labels that were put under `OTHER`, and the first few of them.
+    pub overflow_count: u64,
+    pub overflow_examples: Vec<String>,
+    open: BTreeMap<i64, Vec<(u32, f64)>>,
+    open_samples: usize,
+    closed_until: Option<i64>,
+    /// Windows that had to be opened again, because samples came later than `LATENESS_NS`.
+    pub reopened_count: u64,
+    pub values: Spill,
+    pub load: BTreeMap<i64, Load>,
+    pub sources_count: u32,
+    pub first_ns: Option<i64>,
+    pub last_ns: Option<i64>,
+}
+
+impl Aggregate {
+    /// Takes what a `Metric` line, a summary or the user says of a metric; the first word on its kind stands.
+    ///
+    /// Returns what does not fit what was said or seen before.
+    pub fn declare(&mut self, declaration: &MetricDeclaration) -> Result<(), String> {
+        let index = self.metric(&declaration.name);
+        let state = &mut self.metrics[index as usize];
+        if let Some(kind) = state.kind.filter(|kind| *kind != declaration.kind) {
+            let (name, new) = (&declaration.name, declaration.kind.name());
+            return Err(format!("metric {name} is declared a {new}, but was a {} before: the first kind stays", kind.name()));
+        }
+        state.kind = Some(declaration.kind);
+        state.contains = declaration.contains;
+        for threshold in &declaration.thresholds {
+            if !state.thresholds.iter().any(|known| known.expression == threshold.expression) {
+                state.thresholds.push(threshold.clone());
+            }
+        }
+        let mut late = Vec::new();
+        for submetric in &declaration.submetrics {
+            if state.submetrics.iter().any(|known| known.tags == submetric.tags) {
+                continue;
+            }
+            if state.is_declared && state.has_samples {
+                late.push(submetric.name.clone());
+                continue;
+            }
+            state.submetrics.push(submetric.clone());
+        }
+        state.is_declared = true;
+        if late.is_empty() {
+            return Ok(());
+        }
+        Err(format!("sub-metric {} is declared after samples of another declaration: not evaluated", late.join(", ")))
+    }
+
+    /// Returns the cell of samples with this label from this source (from 0).
+    pub fn cell_of(&mut self, label: &Label, source: u32) -> u32 {
+        let metric = self.metric(&label.metric);
+        let series = self.series_of(metric, label);
+        let state = &mut self.metrics[metric as usize];
+        state.has_samples = true;
+        let membership = if state.is_declared {
+            let fits = |(_, submetric): &(usize, &Submetric)| label.tags.contains_all(&submetric.tags);
+            Membership::Of(state.submetrics.iter().enumerate().filter(fits).map(|(index, _)| index as u32).collect())
+        } else {
+            Membership::ByTags(label.tags.clone())
+        };
+        let is_requests = &*state.name == "http_reqs";
+        let is_vus = matches!(&*state.name, "vus" | "vus_max");
+        let status = label.tags.non_empty("status").filter(|_| is_requests).map(Arc::from);
+        let mut key = CellKey { series, membership, status, source: is_vus.then_some(source) };
+        if self.cells.len() >= CELLS_MAX && !self.cell_index.contains_key(&key) {
+            key = CellKey { series: self.other_series(metric), membership: Membership::Unknown, status: None, source: None };
+        }
+        if let Some(index) = self.cell_index.get(&key) {
+            return *index;
+        }
+        let index = self.cells.len() as u32;
+        self.cells.push(Cell {
+            series: key.series,
+            metric,
+            status: key.status.clone(),
+            membership: key.membership.clone(),
+            count: 0,
+            sum: Sum::default(),
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+            nonzero_count: 0,
+            last: 0.0,
+            histogram: Histogram::default(),
+        });
+        self.cell_index.insert(key, index);
+        index
+    }
+
+    /// Takes samples: columns of equal length.
+    pub fn push(&mut self, times_ns: &[i64], cells: &[u32], values: &[f64]) {
+        let mut row = 0;
+        while row < times_ns.len() {
+            let start = window_start(times_ns[row]);
+            let length = times_ns[row..].iter().take_while(|time| window_start(**time) == start).count();
+            if self.closed_until.is_some_and(|until| start < until) && !self.open.contains_key(&start) {
+                self.reopened_count += 1;
+            }
+            let rows = row..row + length;
+            self.open.entry(start).or_default().extend(rows.clone().map(|row| (cells[row], values[row])));
+            self.open_samples += length;
+            for time in &times_ns[rows] {
+                self.first_ns = Some(self.first_ns.map_or(*time, |first| first.min(*time)));
+                self.last_ns = Some(self.last_ns.map_or(*time, |last| last.max(*time)));
+            }
+            row += length;
+        }
+    }
+
+    /// Closes the windows that end `LATENESS_NS` before `watermark_ns`, and the oldest when too much is open.
+    pub fn close_until(&mut self, watermark_ns: i64, windows: &mut Vec<Window>) -> io::Result<()> {
+        let until = window_start(watermark_ns.saturating_sub(LATENESS_NS));
+        while let Some((&start, _)) = self.open.first_key_value() {
+            if start >= until && self.open_samples <= OPEN_SAMPLES_MAX {
+                break;
+            }
+            self.close_first(windows)?;
+        }
+        Ok(())
+    }
+
+    pub fn close_all(&mut self, windows: &mut Vec<Window>) -> io::Result<()> {
+        while !self.open.is_empty() {
+            self.close_first(windows)?;
+        }
+        Ok(())
+    }
+
+    fn close_first(&mut self, windows: &mut Vec<Window>) -> io::Result<()> {
+        let Some((start_ns, mut samples)) = self.open.pop_first() else { return Ok(()) };
+        self.open_samples -= samples.len();
+        self.closed_until = self.closed_until.max(Some(start_ns + NANOSECONDS_PER_SECOND));
+        // Stable: within a cell the samples stay in the order of their lines, which the last value of a gauge needs.
+        samples.sort_by_key(|(cell, _)| (self.cells[*cell as usize].series, *cell));
+        let mut rest = samples.as_slice();
+        while let Some(&(first, _)) = rest.first() {
+            let series = self.cells[first as usize].series;
+            let length = rest.iter().take_while(|(cell, _)| self.cells[*cell as usize].series == series).count();
+            windows.push(self.close_series(start_ns, series, &rest[..length])?);
+            rest = &rest[length..];
+        }
+        Ok(())
+    }
+
+    /// `samples`: of one series in one window, by cell, then in the order of their lines.
+    fn close_series(&mut self, start_ns: i64, series: u32, samples: &[(u32, f64)]) -> io::Result<Window> {
+        let metric = self.cells[samples[0].0 as usize].metric as usize;
+        let keeps_values = matches!(self.metrics[metric].kind, None | Some(MetricKind::Trend));
+        let is_vus = matches!(&*self.metrics[metric].name, "vus" | "vus_max");
+        let mut all = Vec::with_capacity(samples.len());
+        let mut lasts = Vec::new();
+        let mut nonzero_count = 0;
+        for same in samples.chunk_by(|left, right| left.0 == right.0) {
+            let index = same[0].0;
+            let mut values: Vec<f64> = same.iter().map(|(_, value)| *value).collect();
+            let last = values[values.len() - 1];
+            lasts.push(last);
+            values.sort_unstable_by(f64::total_cmp);
+            let cell = &mut self.cells[index as usize];
+            cell.count += values.len() as u64;
+            cell.min = cell.min.min(values[0]);
+            cell.max = cell.max.max(values[values.len() - 1]);
+            cell.last = last;
+            let nonzero = values.iter().filter(|value| **value != 0.0).count() as u64;
+            cell.nonzero_count += nonzero;
+            nonzero_count += nonzero;
+            values.iter().for_each(|value| cell.sum.add(*value));
+            if keeps_values {
+                cell.histogram.record_sorted(&values);
+                self.values.append(index, &values)?;
+            }
+            all.extend_from_slice(&values);
+        }
+        if lasts.len() > 1 {
+            all.sort_unstable_by(f64::total_cmp);
+        }
+        let mut sum = Sum::default();
+        all.iter().for_each(|value| sum.add(*value));
+        let last = if is_vus { lasts.iter().sum() } else { lasts[lasts.len() - 1] };
+        self.note_load(metric, start_ns, last, sum.value());
+        let percentile = |p: &f64| of_sorted(&all, *p).unwrap_or(f64::NAN);
+        Ok(Window {
+            start_ns,
+            series,
+            count: all.len() as u64,
+            sum: sum.value(),
+            min: all[0],
+            max: all[all.len() - 1],
+            last,
+            nonzero_count,
+            percentiles: keeps_values.then(|| WINDOW_PERCENTILES.each_ref().map(percentile)),
+        })
+    }
+
+    fn note_load(&mut self, metric: usize, start_ns: i64, last: f64, sum: f64) {
+        match &*self.metrics[metric].name {
+            "vus" => self.load.entry(start_ns).or_default().vus = Some(last),
+            "iterations" => self.load.entry(start_ns).or_default().iterations += sum,
+            _ => {}
+        }
+    }
+
+    /// Says whether the samples of `cell` belong to sub-metric `submetric` of their metric; none when it cannot be known.
+    pub fn is_member(&self, cell: &Cell, submetric: usize) -> Option<bool> {
+        match &cell.membership {
+            Membership::Of(indices) => Some(indices.contains(&(submetric as u32))),
+            Membership::ByTags(tags) => {
+                Some(tags.contains_all(&self.metrics[cell.metric as usize].submetrics[submetric].tags))
+            }
+            Membership::Unknown => None,
+        }
+    }
+
+    /// Returns the metric's index; a new one is made, as far as the bound allows.
+    fn metric(&mut self, name: &str) -> u32 {
+        if let Some(index) = self.metric_index.get(name) {
+            return *index;
+        }
+        if self.metrics.len() >= METRICS_MAX && name != OTHER {
+            self.note_overflow(name);
+            return self.metric(OTHER);
+        }
+        let (kind, contains) = match builtin(name) {
+            Some((kind, contains)) => (Some(kind), contains),
+            None => (None, Contains::Default),
+        };
+        let (name, index) = (Arc::<str>::from(name), self.metrics.len() as u32);
+        self.metrics.push(MetricState {
+            name: name.clone(),
+            kind,
+            contains,
+            thresholds: Vec::new(),
+            submetrics: Vec::new(),
+            is_declared: false,
+            has_samples: false,
+        });
+        self.metric_index.insert(name, index);
+        index
+    }
+
+    fn series_of(&mut self, metric: u32, label: &Label) -> u32 {
+        let name = self.metrics[metric as usize].name.clone();
+        let mut key = SeriesKey::of(&name, &label.tags);
+        if let Some(endpoint) = &key.endpoint
+            && !self.endpoints.contains(endpoint)
+        {
+            if self.endpoints.len() < ENDPOINTS_MAX {
+                self.endpoints.insert(endpoint.clone());
+            } else {
+                self.note_overflow(endpoint);
+                key.endpoint = Some(OTHER.to_owned());
+            }
+        }
+        if self.series.len() >= CELLS_MAX && !self.series_index.contains_key(&key) {
+            self.note_overflow(key.check.as_deref().or(key.endpoint.as_deref()).unwrap_or(&name));
+            return self.other_series(metric);
+        }
+        self.intern_series(key)
+    }
+
+    fn other_series(&mut self, metric: u32) -> u32 {
+        let metric = self.metrics[metric as usize].name.to_string();
+        let endpoint = Some(OTHER.to_owned());
+        let (method, scenario, group, check) = (None, None, None, None);
+        self.intern_series(SeriesKey { metric, endpoint, method, scenario, group, expected_response: None, check })
+    }
+
+    fn intern_series(&mut self, key: SeriesKey) -> u32 {
+        if let Some(index) = self.series_index.get(&key) {
+            return *index;
+        }
+        let index = self.series.len() as u32;
+        self.series.push(key.clone());
+        self.series_index.insert(key, index);
+        index
+    }
+
+    fn note_overflow(&mut self, what: &str) {
+        self.overflow_count += 1;
+        if self.overflow_examples.len() < 5 {
+            self.overflow_examples.push(what.chars().take(120).collect());
+        }
+    }
+}
+
+fn window_start(time_ns: i64) -> i64 {
+    time_ns - time_ns.rem_euclid(NANOSECONDS_PER_SECOND)
+}

@@ -1,0 +1,6 @@
+//! Samples as columns, the series and windows that they become, and the schemas of the tables that are kept.
+
+pub mod aggregate;
+pub mod samples;
+pub mod selection;
+pub mod spill;
