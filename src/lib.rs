@@ -2,5 +2,6 @@
 
 pub mod ingest;
 pub mod model;
+pub mod store;
 pub mod stats;
 pub mod tables;

@@ -13,6 +13,9 @@ use super::k6_line::LineDecoder;
 /// Bytes that are decoded at once: small enough for the second-level cache.
 const BLOCK_BYTES: usize = 1 << 20;
 
+/// A read that gives less is taken for a stream that waits for its writer.
+const SLOW_READ_BYTES: usize = 4 << 10;
+
 /// A longer line is rejected unread; k6's have some hundred bytes.
 const LINE_BYTES_MAX: usize = 8 << 20;
 
@@ -112,10 +115,9 @@ fn read_all(mut input: Box<dyn Read + Send>, decoders: &[SyncSender<Work>]) -> S
     loop {
         let mut buffer = Vec::with_capacity(BLOCK_BYTES + rest.len());
         buffer.append(&mut rest);
-        let failure = read_more(&mut input, &mut buffer);
-        let at_end = !matches!(failure, Ok(length) if length > 0);
-        if at_end {
-            let mut end = stream_end(failure, &buffer);
+        let more = read_more(&mut input, &mut buffer);
+        if more.ended || more.failure.is_some() {
+            let mut end = stream_end(more.failure, &buffer);
             if !buffer.is_empty() && !send(Work::Lines(buffer)) {
                 end.truncated = true;
             }
@@ -142,40 +144,50 @@ fn read_all(mut input: Box<dyn Read + Send>, decoders: &[SyncSender<Work>]) -> S
     }
 }
 
-/// Appends what one read gives, so that a slow stream is decoded as it comes and a fast one in full blocks.
-fn read_more(input: &mut dyn Read, buffer: &mut Vec<u8>) -> io::Result<usize> {
+/// What came of reading once more.
+struct More {
+    ended: bool,
+    failure: Option<io::Error>,
+}
+
+/// Appends to `buffer`: a slow stream is decoded as it comes, a fast one in full blocks.
+fn read_more(input: &mut dyn Read, buffer: &mut Vec<u8>) -> More {
     let start = buffer.len();
     buffer.resize(start + BLOCK_BYTES, 0);
     let mut length = 0;
-    let result = loop {
+    let mut more = More { ended: false, failure: None };
+    // Pipes and decompressors give little at a time: go on until a block is half full, unless the stream is slow.
+    while length < BLOCK_BYTES / 2 {
         match input.read(&mut buffer[start + length..]) {
-            Ok(0) => break Ok(length),
+            Ok(0) => {
+                more.ended = true;
+                break;
+            }
             Ok(read) => {
                 length += read;
-                // Pipes and decompressors give little at a time: go on while a block is not half full.
-                if length >= BLOCK_BYTES / 2 || memchr(b'\n', &buffer[start..start + length]).is_some() && length < 4096 {
-                    break Ok(length);
+                if read < SLOW_READ_BYTES {
+                    break;
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // What came before the error is good; the error comes again at the next read, or the input is at its end.
-            Err(_) if length > 0 => break Ok(length),
-            Err(error) => break Err(error),
-        }
-    };
-    buffer.truncate(start + length);
-    result
-}
-
-fn stream_end(failure: io::Result<usize>, unfinished: &[u8]) -> StreamEnd {
-    match failure {
-        Err(error) => StreamEnd { truncated: true, reason: Some(error.to_string()) },
-        Ok(_) => {
-            // k6 ends every line; a last line without its end is whole when it is a whole object.
-            let is_whole = unfinished.is_empty() || serde_json::from_slice::<serde::de::IgnoredAny>(unfinished).is_ok();
-            StreamEnd { truncated: !is_whole, reason: None }
+            Err(error) => {
+                more.failure = Some(error);
+                break;
+            }
         }
     }
+    buffer.truncate(start + length);
+    more
+}
+
+fn stream_end(failure: Option<io::Error>, unfinished: &[u8]) -> StreamEnd {
+    if let Some(error) = failure {
+        return StreamEnd { truncated: true, reason: Some(error.to_string()) };
+    }
+    // k6 ends every line; a last line without its end is whole when it is a whole object.
+    let last_line = &unfinished[memrchr(b'\n', unfinished).map_or(0, |end| end + 1)..];
+    let is_whole = last_line.is_empty() || serde_json::from_slice::<serde::de::IgnoredAny>(last_line).is_ok();
+    StreamEnd { truncated: !is_whole, reason: None }
 }
 
 /// Reads to the end of a line that is too long; returns its bytes and what came after it.

@@ -2,5 +2,6 @@
 
 pub mod aggregate;
 pub mod samples;
+pub mod schemas;
 pub mod selection;
 pub mod spill;

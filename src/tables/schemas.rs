@@ -1,0 +1,94 @@
+//! The schema of every table that is kept, in one place. Units are in the columns' names.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+/// UTC, nanoseconds.
+fn time() -> DataType {
+    DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
+}
+
+fn required(name: &str, kind: DataType) -> Field {
+    Field::new(name, kind, false)
+}
+
+fn optional(name: &str, kind: DataType) -> Field {
+    Field::new(name, kind, true)
+}
+
+fn schema(fields: Vec<Field>) -> SchemaRef {
+    Arc::new(Schema::new(fields))
+}
+
+/// One row a sample, in row groups of one metric each, nearly by time within one.
+pub fn samples() -> SchemaRef {
+    schema(vec![
+        required("time", time()),
+        required("metric", DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))),
+        required("value", DataType::Float64),
+        required("series_id", DataType::UInt32),
+        required("tag_set_id", DataType::UInt32),
+        // k6's metadata (trace_id, vu, iter) as a JSON object.
+        optional("metadata", DataType::Utf8),
+    ])
+}
+
+/// One row a set of tags, as k6 wrote them, with the endpoint that they belong to.
+pub fn tag_sets() -> SchemaRef {
+    schema(vec![
+        required("tag_set_id", DataType::UInt32),
+        optional("endpoint", DataType::Utf8),
+        optional("method", DataType::Utf8),
+        optional("status", DataType::Utf8),
+        optional("scenario", DataType::Utf8),
+        optional("group", DataType::Utf8),
+        optional("expected_response", DataType::Boolean),
+        optional("check", DataType::Utf8),
+        optional("error_code", DataType::Utf8),
+        required("tags", tags()),
+    ])
+}
+
+/// Name to value.
+pub fn tags() -> DataType {
+    let entry = DataType::Struct(vec![required("keys", DataType::Utf8), optional("values", DataType::Utf8)].into());
+    DataType::Map(Arc::new(required("entries", entry)), false)
+}
+
+/// One row a series: what is judged together.
+pub fn series() -> SchemaRef {
+    schema(vec![
+        required("series_id", DataType::UInt32),
+        required("metric", DataType::Utf8),
+        required("kind", DataType::Utf8),
+        required("unit", DataType::Utf8),
+        optional("endpoint", DataType::Utf8),
+        optional("method", DataType::Utf8),
+        optional("scenario", DataType::Utf8),
+        optional("group", DataType::Utf8),
+        optional("expected_response", DataType::Boolean),
+        optional("check", DataType::Utf8),
+    ])
+}
+
+/// One row a second and series with samples; a second without samples has no row: a gap, not a zero.
+///
+/// A second whose samples came later than the allowed lateness has a row for each time it was closed.
+pub fn windows() -> SchemaRef {
+    schema(vec![
+        required("window_start", time()),
+        required("series_id", DataType::UInt32),
+        required("samples_count", DataType::UInt64),
+        required("nonzero_count", DataType::UInt64),
+        required("sum", DataType::Float64),
+        required("min", DataType::Float64),
+        required("max", DataType::Float64),
+        required("last", DataType::Float64),
+        // Exact, of this window alone; of trends only.
+        optional("p50", DataType::Float64),
+        optional("p90", DataType::Float64),
+        optional("p95", DataType::Float64),
+        optional("p99", DataType::Float64),
+    ])
+}
