@@ -76,8 +76,9 @@ pub struct Cell {
     pub min: f64,
     pub max: f64,
     pub nonzero_count: u64,
-    /// The last in the order of windows, then of lines.
+    /// The last in the order of windows, then of lines; and the window that it is from.
     pub last: f64,
+    pub last_window_ns: i64,
     /// Of trends, and of metrics whose kind is not known yet.
     pub histogram: Histogram,
 }
@@ -201,6 +202,7 @@ impl Aggregate {
             max: f64::NEG_INFINITY,
             nonzero_count: 0,
             last: 0.0,
+            last_window_ns: i64::MIN,
             histogram: Histogram::default(),
         });
         self.cell_index.insert(key, index);
@@ -280,7 +282,9 @@ impl Aggregate {
             cell.count += values.len() as u64;
             cell.min = cell.min.min(values[0]);
             cell.max = cell.max.max(values[values.len() - 1]);
-            cell.last = last;
+            if start_ns >= cell.last_window_ns {
+                (cell.last, cell.last_window_ns) = (last, start_ns);
+            }
             let nonzero = values.iter().filter(|value| **value != 0.0).count() as u64;
             cell.nonzero_count += nonzero;
             nonzero_count += nonzero;

@@ -1,6 +1,7 @@
 //! Samples as columns, the series and windows that they become, and the schemas of the tables that are kept.
 
 pub mod aggregate;
+pub mod figures;
 pub mod samples;
 pub mod schemas;
 pub mod selection;

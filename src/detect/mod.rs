@@ -1,0 +1,5 @@
+//! Judgement: pure functions of figures and windows; each returns what it found, or says why it could not look.
+
+pub mod phases;
+pub mod thresholds;
+pub mod verdict;

@@ -1,0 +1,74 @@
+//! When the load was steady, from the VUs and the iterations of each second.
+
+use std::collections::BTreeMap;
+
+use crate::model::report::Phases;
+use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
+use crate::tables::aggregate::Load;
+
+/// The share of the most VUs from which the load counts as reached.
+const LEVEL: f64 = 0.9;
+/// The share of the median rate from which an arrival rate counts as reached; it varies more than VUs do.
+const RATE_LEVEL: f64 = 0.8;
+/// Seconds over which the rate is averaged: iterations of some seconds' length come in bursts.
+const RATE_SECONDS: usize = 5;
+
+const RULE: &str = "steady from the first to the last second with at least 90 % of the most VUs; where the VUs never change, \
+with at least 80 % of the median iteration rate over 5 s";
+
+/// `load`: by the start of each second, in nanoseconds.
+pub fn phases(load: &BTreeMap<i64, Load>) -> Phases {
+    let vus: Vec<(i64, f64)> = load.iter().filter_map(|(start, load)| Some((*start, load.vus?))).collect();
+    let most = vus.iter().map(|(_, vus)| *vus).fold(0.0, f64::max);
+    let changes = vus.iter().any(|(_, vus)| *vus < LEVEL * most);
+    let steady = if most > 0.0 && changes { span(&vus, LEVEL * most) } else { steady_rate(load).or_else(|| span(&vus, 0.0)) };
+    let (from, until) = steady.unzip();
+    Phases { steady_from: from.map(Timestamp), steady_until: until.map(Timestamp), rule: RULE.to_owned() }
+}
+
+fn steady_rate(load: &BTreeMap<i64, Load>) -> Option<(i64, i64)> {
+    let (first, last) = (*load.first_key_value()?.0, *load.last_key_value()?.0);
+    // A second without an iteration has no entry, and counts as none.
+    let seconds: Vec<i64> = (first..=last).step_by(NANOSECONDS_PER_SECOND as usize).collect();
+    let rates: Vec<f64> = seconds.iter().map(|start| load.get(start).map_or(0.0, |load| load.iterations)).collect();
+    if rates.len() < 4 * RATE_SECONDS {
+        return None;
+    }
+    let smooth: Vec<f64> = rates.windows(RATE_SECONDS).map(|window| window.iter().sum::<f64>() / RATE_SECONDS as f64).collect();
+    let mut sorted = smooth.clone();
+    sorted.sort_by(f64::total_cmp);
+    let level = RATE_LEVEL * sorted[sorted.len() / 2];
+    let from = smooth.iter().position(|rate| *rate >= level)?;
+    let until = smooth.iter().rposition(|rate| *rate >= level)? + RATE_SECONDS;
+    Some((seconds[from], seconds[until - 1] + NANOSECONDS_PER_SECOND))
+}
+
+/// Returns the start of the first second at `level` or above, and the end of the last.
+fn span(series: &[(i64, f64)], level: f64) -> Option<(i64, i64)> {
+    let mut high = series.iter().filter(|(_, value)| *value >= level).map(|(start, _)| *start);
+    let from = high.next()?;
+    Some((from, high.last().unwrap_or(from) + NANOSECONDS_PER_SECOND))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(vus: &[f64], iterations: &[f64], expected_seconds: Option<(i64, i64)>) {
+        let load = vus.iter().zip(iterations).enumerate().map(|(second, (vus, iterations))| {
+            (second as i64 * NANOSECONDS_PER_SECOND, Load { vus: Some(*vus), iterations: *iterations })
+        });
+        let phases = phases(&load.collect());
+        let seconds = |time: Option<Timestamp>| time.map(|time| time.0 / NANOSECONDS_PER_SECOND);
+        assert_eq!(seconds(phases.steady_from).zip(seconds(phases.steady_until)), expected_seconds);
+    }
+
+    #[test]
+    fn ramps_are_left_out() {
+        check(&[1.0, 5.0, 9.5, 10.0, 10.0, 6.0, 1.0], &[0.0; 7], Some((2, 5)));
+        check(&[], &[], None);
+        check(&[3.0, 3.0], &[1.0, 1.0], Some((0, 2)));
+        let arrival = [[0.0; 10], [20.0; 10], [20.0; 10], [20.0; 10]].concat();
+        check(&[30.0; 40], &arrival, Some((9, 40)));
+    }
+}
