@@ -21,7 +21,8 @@ pub fn phases(load: &BTreeMap<i64, Load>) -> Phases {
     let vus: Vec<(i64, f64)> = load.iter().filter_map(|(start, load)| Some((*start, load.vus?))).collect();
     let most = vus.iter().map(|(_, vus)| *vus).fold(0.0, f64::max);
     let changes = vus.iter().any(|(_, vus)| *vus < LEVEL * most);
-    let steady = if most > 0.0 && changes { span(&vus, LEVEL * most) } else { steady_rate(load).or_else(|| span(&vus, 0.0)) };
+    let steady =
+        if most > 0.0 && changes { span(&vus, LEVEL * most) } else { steady_rate(load).or_else(|| span(&vus, 0.0)) };
     let (from, until) = steady.unzip();
     Phases { steady_from: from.map(Timestamp), steady_until: until.map(Timestamp), rule: RULE.to_owned() }
 }
@@ -34,7 +35,8 @@ fn steady_rate(load: &BTreeMap<i64, Load>) -> Option<(i64, i64)> {
     if rates.len() < 4 * RATE_SECONDS {
         return None;
     }
-    let smooth: Vec<f64> = rates.windows(RATE_SECONDS).map(|window| window.iter().sum::<f64>() / RATE_SECONDS as f64).collect();
+    let smooth: Vec<f64> =
+        rates.windows(RATE_SECONDS).map(|window| window.iter().sum::<f64>() / RATE_SECONDS as f64).collect();
     let mut sorted = smooth.clone();
     sorted.sort_by(f64::total_cmp);
     let level = RATE_LEVEL * sorted[sorted.len() / 2];

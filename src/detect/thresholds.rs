@@ -14,10 +14,12 @@ pub type Thresholds = BTreeMap<String, Vec<ThresholdSource>>;
 pub fn percentages(thresholds: &Thresholds) -> BTreeMap<String, Vec<f64>> {
     let asked = |sources: &Vec<ThresholdSource>| -> Vec<f64> {
         let expressions = sources.iter().filter_map(|source| Expression::parse(&source.expression).ok());
-        expressions.filter_map(|expression| match expression.aggregation {
-            Aggregation::Percentile(percentage) => Some(percentage),
-            _ => None,
-        }).collect()
+        expressions
+            .filter_map(|expression| match expression.aggregation {
+                Aggregation::Percentile(percentage) => Some(percentage),
+                _ => None,
+            })
+            .collect()
     };
     thresholds.iter().map(|(name, sources)| (name.clone(), asked(sources))).collect()
 }
@@ -36,7 +38,9 @@ pub fn judge(thresholds: &Thresholds, metrics: &[MetricReport]) -> (Vec<Threshol
             });
             match judged {
                 Ok((expression, observed)) => reports.push(report(name, source, expression, observed)),
-                Err(reason) => skipped.push(Skipped { what: format!("threshold {name}: {}", source.expression), reason }),
+                Err(reason) => {
+                    skipped.push(Skipped { what: format!("threshold {name}: {}", source.expression), reason })
+                }
             }
         }
     }
@@ -64,7 +68,9 @@ fn observed(metric: &MetricReport, aggregation: Aggregation) -> Result<Observed,
     };
     match metric.values.get(&name) {
         Some(value) => Ok(Observed { compared: Some(*value), is_real: metric.count != Some(0) }),
-        None if metric.count == Some(0) && metric.kind == MetricKind::Rate => Ok(Observed { compared: None, is_real: false }),
+        None if metric.count == Some(0) && metric.kind == MetricKind::Rate => {
+            Ok(Observed { compared: None, is_real: false })
+        }
         None if metric.count == Some(0) => Ok(Observed { compared: Some(0.0), is_real: false }),
         None => Err(format!("{aggregation} of it is not known")),
     }

@@ -46,7 +46,9 @@ pub fn open(path: &Path, end: End, stop: Arc<AtomicBool>) -> io::Result<(Box<dyn
         let file = File::open(path)?;
         match end {
             End::AtEnd => Box::new(file),
-            End::Quiet(quiet) => Box::new(Growing { path: path.to_owned(), file, quiet, writer_seen: false, stop: stop.clone() }),
+            End::Quiet(quiet) => {
+                Box::new(Growing { path: path.to_owned(), file, quiet, writer_seen: false, stop: stop.clone() })
+            }
         }
     };
     let counted = Counted { inner: file, progress: progress.clone(), stop };
@@ -60,7 +62,9 @@ fn decompressed(mut raw: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send
     let start = io::Cursor::new(magic[..length].to_vec());
     let whole = start.chain(raw);
     Ok(match &magic[..length] {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(io::BufReader::with_capacity(256 << 10, whole))),
+        [0x1f, 0x8b, ..] => {
+            Box::new(flate2::bufread::MultiGzDecoder::new(io::BufReader::with_capacity(256 << 10, whole)))
+        }
         [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::stream::read::Decoder::new(whole)?),
         _ => Box::new(whole),
     })
@@ -145,7 +149,9 @@ fn has_writer(path: &Path) -> Option<bool> {
         }
         let Ok(descriptors) = std::fs::read_dir(process.path().join("fd")) else { continue };
         for descriptor in descriptors.flatten() {
-            if std::fs::read_link(descriptor.path()).is_ok_and(|target| target == path) && is_writing(&process.path(), &descriptor.file_name()) {
+            if std::fs::read_link(descriptor.path()).is_ok_and(|target| target == path)
+                && is_writing(&process.path(), &descriptor.file_name())
+            {
                 return Some(true);
             }
         }

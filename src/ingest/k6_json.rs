@@ -69,7 +69,9 @@ impl BlockStream {
             }
             Err(_) => {
                 if let Some(reader) = self.reader.take() {
-                    self.end = reader.join().unwrap_or(StreamEnd { truncated: true, reason: Some("the reader failed".to_owned()) });
+                    self.end = reader
+                        .join()
+                        .unwrap_or(StreamEnd { truncated: true, reason: Some("the reader failed".to_owned()) });
                 }
                 None
             }

@@ -198,7 +198,8 @@ impl LineDecoder {
         if line.iter().all(u8::is_ascii_whitespace) {
             return Ok(());
         }
-        let text = std::str::from_utf8(line).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to()))?;
+        let text =
+            std::str::from_utf8(line).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to()))?;
         let line: Line = serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
         let data = line.data.ok_or("no \"data\"")?;
         match line.kind.as_deref() {
@@ -396,7 +397,8 @@ fn declaration(data: &RawValue) -> Result<MetricDeclaration, String> {
         }
     });
     let submetrics = metric.submetrics.unwrap_or_default().into_iter();
-    let submetrics = submetrics.map(|sub| Submetric { name: sub.name, tags: TagSet::from_pairs(sub.tags.into_iter().collect()) });
+    let submetrics =
+        submetrics.map(|sub| Submetric { name: sub.name, tags: TagSet::from_pairs(sub.tags.into_iter().collect()) });
     Ok(MetricDeclaration {
         name: metric.name,
         kind: metric.kind,
@@ -408,7 +410,8 @@ fn declaration(data: &RawValue) -> Result<MetricDeclaration, String> {
 
 /// Words why a line is not one of k6's; the start of the line says more than the parser's position.
 fn not_json(text: &str, error: &serde_json::Error) -> String {
-    let start: String = text.chars().take(40).map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
+    let start: String =
+        text.chars().take(40).map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
     let what = if error.is_eof() { "cut JSON" } else { "not a line of k6" };
     format!("{what}: {error}, in {start:?}")
 }

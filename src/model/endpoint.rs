@@ -56,7 +56,8 @@ fn is_id(segment: &str) -> bool {
     if digits == 0 {
         return false;
     }
-    let all_digits_or_signs = segment.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.' | b',' | b':'));
+    let all_digits_or_signs =
+        segment.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.' | b',' | b':'));
     // `v1` and `oauth2` are words; `1.2.3` behind no letter is a version or an id, and both vary.
     if all_digits_or_signs {
         return true;

@@ -58,8 +58,9 @@ impl Expression {
         let error = |reason| ExpressionError { expression: text.to_owned(), reason };
         for (sign, operator) in OPERATORS {
             let Some((left, right)) = text.split_once(sign).filter(|(_, right)| !right.is_empty()) else { continue };
-            let aggregation = Aggregation::parse(left.trim())
-                .ok_or_else(|| error("expected avg, min, med, max, p(0..100), count, rate or value before the operator"))?;
+            let aggregation = Aggregation::parse(left.trim()).ok_or_else(|| {
+                error("expected avg, min, med, max, p(0..100), count, rate or value before the operator")
+            })?;
             let limit = right.trim().parse().map_err(|_| error("expected a number after the operator"))?;
             return Ok(Expression { aggregation, operator, limit });
         }

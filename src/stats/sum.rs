@@ -37,8 +37,14 @@ mod tests {
     #[test]
     fn the_order_does_not_matter() {
         let terms = [1e16, 1.0, -1e16, 0.1, 1e-9, 3.0];
-        let forward = terms.iter().fold(Sum::default(), |mut sum, term| { sum.add(*term); sum });
-        let backward = terms.iter().rev().fold(Sum::default(), |mut sum, term| { sum.add(*term); sum });
+        let forward = terms.iter().fold(Sum::default(), |mut sum, term| {
+            sum.add(*term);
+            sum
+        });
+        let backward = terms.iter().rev().fold(Sum::default(), |mut sum, term| {
+            sum.add(*term);
+            sum
+        });
         assert_eq!(forward.value(), 4.100000001);
         assert_eq!(forward.value(), backward.value());
     }

@@ -29,11 +29,23 @@ use manifest::Manifest;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("failed to open the store {location}")]
-    Open { location: String, #[source] cause: Box<dyn std::error::Error + Send + Sync> },
+    Open {
+        location: String,
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("failed to write {what} to the store")]
-    Write { what: String, #[source] cause: Box<dyn std::error::Error + Send + Sync> },
+    Write {
+        what: String,
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("failed to read {what} from the store")]
-    Read { what: String, #[source] cause: Box<dyn std::error::Error + Send + Sync> },
+    Read {
+        what: String,
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("no run {name:?} in the store; `tidemark history` lists them")]
     NoRun { name: String },
     #[error("{name:?} is the start of {count} run ids: give more of it")]
@@ -55,7 +67,8 @@ pub struct Store {
 impl Store {
     /// `location`: a folder, made when it is missing, or the URL of a bucket, such as `s3://bucket/prefix`.
     pub fn open(location: &str) -> Result<Store, StoreError> {
-        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| StoreError::Open { location: location.to_owned(), cause };
+        let failed =
+            |cause: Box<dyn std::error::Error + Send + Sync>| StoreError::Open { location: location.to_owned(), cause };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -78,7 +91,8 @@ impl Store {
     /// Returns the manifests of all runs, oldest first; a manifest that cannot be read is named in the second list.
     pub fn manifests(&self) -> Result<(Vec<Manifest>, Vec<String>), StoreError> {
         let folder = self.root.clone().join("runs");
-        let read = |cause: object_store::Error| StoreError::Read { what: "the list of runs".to_owned(), cause: cause.into() };
+        let read =
+            |cause: object_store::Error| StoreError::Read { what: "the list of runs".to_owned(), cause: cause.into() };
         let contents = self.runtime.block_on(async {
             let metas: Vec<_> = self.objects.list(Some(&folder)).try_collect().await?;
             let gets = metas.into_iter().map(|meta| async move {
@@ -113,14 +127,16 @@ impl Store {
             return Err(StoreError::Ambiguous { name: name.to_owned(), count: matching });
         }
         let exact_first = |manifest: &&Manifest| (manifest.run_id != name, manifest.run_id.clone());
-        let found = manifests.iter().filter(|manifest| manifest.run_id.starts_with(name)).min_by_key(exact_first).cloned();
+        let found =
+            manifests.iter().filter(|manifest| manifest.run_id.starts_with(name)).min_by_key(exact_first).cloned();
         found.filter(|_| !name.is_empty()).ok_or_else(missing)
     }
 
     /// Makes a run visible: the one step after which it exists. Data that an earlier analysis of it wrote is deleted.
     pub fn commit(&self, manifest: &Manifest) -> Result<(), StoreError> {
         let path = self.root.clone().join("runs").join(format!("{}.json", manifest.run_id));
-        let write = |cause: Box<dyn std::error::Error + Send + Sync>| StoreError::Write { what: path.to_string(), cause };
+        let write =
+            |cause: Box<dyn std::error::Error + Send + Sync>| StoreError::Write { what: path.to_string(), cause };
         let earlier = self.runtime.block_on(async { self.objects.get(&path).await?.bytes().await }).ok();
         let earlier = earlier.and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok());
         let bytes = serde_json::to_vec_pretty(manifest).map_err(|error| write(error.into()))?;
@@ -168,18 +184,22 @@ impl Store {
         }
         let folder = self.root.clone().join("data");
         let read = |cause: object_store::Error| StoreError::Read { what: folder.to_string(), cause: cause.into() };
-        let metas: Vec<_> =
-            self.runtime.block_on(self.objects.list(Some(&folder)).try_collect()).map_err(read)?;
+        let metas: Vec<_> = self.runtime.block_on(self.objects.list(Some(&folder)).try_collect()).map_err(read)?;
         let limit = chrono::DateTime::<chrono::Utc>::from(now) - ABANDONED_AFTER;
         let mut newest = std::collections::BTreeMap::new();
         for meta in metas {
-            let Some(attempt) = meta.location.prefix_match(&folder).and_then(|mut parts| parts.next()) else { continue };
+            let Some(attempt) = meta.location.prefix_match(&folder).and_then(|mut parts| parts.next()) else {
+                continue;
+            };
             let time = newest.entry(attempt.as_ref().to_owned()).or_insert(meta.last_modified);
             *time = meta.last_modified.max(*time);
         }
         let is_kept = |attempt: &String| manifests.iter().any(|manifest| manifest.attempt == *attempt);
-        let abandoned: Vec<String> =
-            newest.into_iter().filter(|(attempt, time)| *time < limit && !is_kept(attempt)).map(|(attempt, _)| attempt).collect();
+        let abandoned: Vec<String> = newest
+            .into_iter()
+            .filter(|(attempt, time)| *time < limit && !is_kept(attempt))
+            .map(|(attempt, _)| attempt)
+            .collect();
         abandoned.iter().try_for_each(|attempt| self.delete_attempt(attempt))?;
         Ok(abandoned)
     }

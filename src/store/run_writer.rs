@@ -51,7 +51,12 @@ struct TableWriter<'a> {
 }
 
 impl<'a> TableWriter<'a> {
-    fn start(store: &'a Store, attempt: &str, table: &'static str, schema: SchemaRef) -> Result<TableWriter<'a>, StoreError> {
+    fn start(
+        store: &'a Store,
+        attempt: &str,
+        table: &'static str,
+        schema: SchemaRef,
+    ) -> Result<TableWriter<'a>, StoreError> {
         let properties = WriterProperties::builder()
             .set_compression(Compression::LZ4_RAW)
             .set_statistics_enabled(EnabledStatistics::Chunk)
@@ -62,12 +67,14 @@ impl<'a> TableWriter<'a> {
             .set_column_encoding(ColumnPath::from("time"), Encoding::DELTA_BINARY_PACKED)
             .build();
         let upload = Upload::start(store, attempt, &format!("{table}.parquet"))?;
-        let writer = ArrowWriter::try_new(upload, schema.clone(), Some(properties)).map_err(|error| write_error(table, error))?;
+        let writer = ArrowWriter::try_new(upload, schema.clone(), Some(properties))
+            .map_err(|error| write_error(table, error))?;
         Ok(TableWriter { table, writer, schema, rows: 0 })
     }
 
     fn write(&mut self, columns: Vec<ArrayRef>) -> Result<(), StoreError> {
-        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| write_error(self.table, error))?;
+        let batch =
+            RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| write_error(self.table, error))?;
         self.rows += batch.num_rows() as u64;
         self.writer.write(&batch).map_err(|error| write_error(self.table, error))
     }
@@ -236,7 +243,8 @@ impl<'a> RunWriter<'a> {
             return Ok(());
         }
         let counts = |of: fn(&Window) -> u64| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<UInt64Array>()) };
-        let numbers = |of: fn(&Window) -> f64| -> ArrayRef { Arc::new(Float64Array::from_iter_values(rows.iter().map(of))) };
+        let numbers =
+            |of: fn(&Window) -> f64| -> ArrayRef { Arc::new(Float64Array::from_iter_values(rows.iter().map(of))) };
         let percentile = |index: usize| -> ArrayRef {
             let values = rows.iter().map(|window| window.percentiles.map(|percentiles| percentiles[index]));
             Arc::new(values.collect::<Float64Array>())
@@ -288,12 +296,17 @@ fn tags_column(rows: &[(u32, Arc<TagSet>)]) -> ArrayRef {
 
 fn series_columns(aggregate: &Aggregate) -> Vec<ArrayRef> {
     let series = &aggregate.series;
-    let text = |of: fn(&SeriesKey) -> Option<&str>| -> ArrayRef { Arc::new(series.iter().map(of).collect::<StringArray>()) };
-    let facts: HashMap<&str, (&str, &str)> = aggregate.metrics.iter().map(|metric| {
-        let kind = metric.kind.map_or("unknown", |kind| kind.name());
-        let unit = metric.kind.map_or(Unit::None, |kind| Unit::of(kind, metric.contains));
-        (&*metric.name, (kind, unit.name()))
-    }).collect();
+    let text =
+        |of: fn(&SeriesKey) -> Option<&str>| -> ArrayRef { Arc::new(series.iter().map(of).collect::<StringArray>()) };
+    let facts: HashMap<&str, (&str, &str)> = aggregate
+        .metrics
+        .iter()
+        .map(|metric| {
+            let kind = metric.kind.map_or("unknown", |kind| kind.name());
+            let unit = metric.kind.map_or(Unit::None, |kind| Unit::of(kind, metric.contains));
+            (&*metric.name, (kind, unit.name()))
+        })
+        .collect();
     let fact = |key: &SeriesKey| facts.get(key.metric.as_str()).copied().unwrap_or(("unknown", "none"));
     vec![
         Arc::new(UInt32Array::from_iter_values(0..series.len() as u32)),

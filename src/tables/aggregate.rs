@@ -127,12 +127,17 @@ pub struct Aggregate {
     pub reopened_count: u64,
     pub values: Spill,
     pub load: BTreeMap<i64, Load>,
-    pub sources_count: u32,
+    pub(super) sources_count: u32,
     pub first_ns: Option<i64>,
     pub last_ns: Option<i64>,
 }
 
 impl Aggregate {
+    /// `sources_count`: inputs of the run, such as the pods of an operator.
+    pub fn new(sources_count: u32) -> Aggregate {
+        Aggregate { sources_count, ..Aggregate::default() }
+    }
+
     /// Takes what a `Metric` line, a summary or the user says of a metric; the first word on its kind stands.
     ///
     /// Returns what does not fit what was said or seen before.
@@ -141,7 +146,10 @@ impl Aggregate {
         let state = &mut self.metrics[index as usize];
         if let Some(kind) = state.kind.filter(|kind| *kind != declaration.kind) {
             let (name, new) = (&declaration.name, declaration.kind.name());
-            return Err(format!("metric {name} is declared a {new}, but was a {} before: the first kind stays", kind.name()));
+            return Err(format!(
+                "metric {name} is declared a {new}, but was a {} before: the first kind stays",
+                kind.name()
+            ));
         }
         state.kind = Some(declaration.kind);
         state.contains = declaration.contains;
@@ -185,7 +193,12 @@ impl Aggregate {
         let status = label.tags.non_empty("status").filter(|_| is_requests).map(Arc::from);
         let mut key = CellKey { series, membership, status, source: is_vus.then_some(source) };
         if self.cells.len() >= CELLS_MAX && !self.cell_index.contains_key(&key) {
-            key = CellKey { series: self.other_series(metric), membership: Membership::Unknown, status: None, source: None };
+            key = CellKey {
+                series: self.other_series(metric),
+                membership: Membership::Unknown,
+                status: None,
+                source: None,
+            };
         }
         if let Some(index) = self.cell_index.get(&key) {
             return *index;

@@ -75,16 +75,21 @@ pub fn figures(
     let mut spill = std::mem::take(&mut aggregate.values);
     let answers = quantiles(&groups, &aggregate.cells, &mut spill)?;
     let (of_metrics, of_endpoints) = answers.split_at(wanted.len());
-    let metrics: Vec<MetricReport> =
-        wanted.iter().zip(of_metrics).map(|(wanted, answer)| metric_report(aggregate, wanted, answer.as_deref(), duration_seconds)).collect();
+    let metrics: Vec<MetricReport> = wanted
+        .iter()
+        .zip(of_metrics)
+        .map(|(wanted, answer)| metric_report(aggregate, wanted, answer.as_deref(), duration_seconds))
+        .collect();
     let mut endpoints: Vec<EndpointReport> = endpoints
         .iter()
         .zip(of_endpoints.chunks(2))
         .map(|((key, cells), answers)| endpoint_report(aggregate, key, cells, answers, duration_seconds))
         .collect();
-    endpoints.sort_by(|left, right| right.requests_count.cmp(&left.requests_count).then_with(|| left.name.cmp(&right.name)));
+    endpoints
+        .sort_by(|left, right| right.requests_count.cmp(&left.requests_count).then_with(|| left.name.cmp(&right.name)));
     let totals = totals(&metrics, aggregate);
-    let unknown_kinds = aggregate.metrics.iter().filter(|metric| metric.kind.is_none()).map(|metric| metric.name.to_string());
+    let unknown_kinds =
+        aggregate.metrics.iter().filter(|metric| metric.kind.is_none()).map(|metric| metric.name.to_string());
     Ok(Figures { metrics, endpoints, totals, unknown_submetrics, unknown_kinds: unknown_kinds.collect() })
 }
 
@@ -111,7 +116,10 @@ fn wanted_metrics(aggregate: &Aggregate, more: &BTreeMap<String, Vec<f64>>, unkn
                 unknown.push(submetric.name.clone());
                 continue;
             }
-            add(&submetric.name, cells_of_metric[index].iter().filter(|cell| member(cell) == Some(true)).copied().collect());
+            add(
+                &submetric.name,
+                cells_of_metric[index].iter().filter(|cell| member(cell) == Some(true)).copied().collect(),
+            );
         }
     }
     wanted.sort_by(|left, right| left.name.cmp(&right.name));
@@ -141,7 +149,12 @@ fn union<'a>(cells: impl Iterator<Item = &'a Cell>) -> Union {
     union
 }
 
-fn metric_report(aggregate: &Aggregate, wanted: &Wanted, percentiles: Option<&[f64]>, duration_seconds: Option<f64>) -> MetricReport {
+fn metric_report(
+    aggregate: &Aggregate,
+    wanted: &Wanted,
+    percentiles: Option<&[f64]>,
+    duration_seconds: Option<f64>,
+) -> MetricReport {
     let state = &aggregate.metrics[wanted.metric];
     let kind = state.kind.unwrap_or(MetricKind::Trend);
     let union = union(wanted.cells.iter().map(|cell| &aggregate.cells[*cell as usize]));
@@ -189,7 +202,11 @@ fn gauge(aggregate: &Aggregate, wanted: &Wanted, union: &Union) -> (f64, f64, f6
     let several_sources = aggregate.sources_count > 1 && wanted.name == "vus";
     let vus: Vec<f64> = aggregate.load.values().filter_map(|load| load.vus).filter(|_| several_sources).collect();
     if let Some(last) = vus.last() {
-        return (*last, vus.iter().copied().fold(f64::INFINITY, f64::min), vus.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+        return (
+            *last,
+            vus.iter().copied().fold(f64::INFINITY, f64::min),
+            vus.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        );
     }
     let last = wanted.cells.iter().map(|cell| &aggregate.cells[*cell as usize]).max_by_key(|cell| cell.last_window_ns);
     (last.map_or(f64::NAN, |cell| cell.last), union.min, union.max)
@@ -210,7 +227,12 @@ fn endpoint_cells(aggregate: &Aggregate) -> BTreeMap<EndpointKey, EndpointCells>
             ("http_req_duration", _) => |cells| &mut cells.expected_latency,
             _ => continue,
         };
-        let key = EndpointKey { name: name.clone(), method: method.clone(), scenario: scenario.clone(), group: group.clone() };
+        let key = EndpointKey {
+            name: name.clone(),
+            method: method.clone(),
+            scenario: scenario.clone(),
+            group: group.clone(),
+        };
         list(endpoints.entry(key).or_default()).push(index as u32);
     }
     endpoints
@@ -238,7 +260,8 @@ fn endpoint_report(
     let failed = of(&cells.failed);
     EndpointReport {
         name: key.name.clone(),
-        is_template: key.name == OTHER || key.name.contains("://") && key.name.contains(crate::model::endpoint::PLACEHOLDER),
+        is_template: key.name == OTHER
+            || key.name.contains("://") && key.name.contains(crate::model::endpoint::PLACEHOLDER),
         method: key.method.clone(),
         scenario: key.scenario.clone(),
         group: key.group.clone(),

@@ -67,7 +67,13 @@ fn wanted_ranks(quantiles: &[f64], count: u64) -> Vec<u64> {
     ranks
 }
 
-fn settle(group: usize, rank: u64, located: Located, found: &mut HashMap<(usize, u64), f64>, pending: &mut Vec<Pending>) {
+fn settle(
+    group: usize,
+    rank: u64,
+    located: Located,
+    found: &mut HashMap<(usize, u64), f64>,
+    pending: &mut Vec<Pending>,
+) {
     match located {
         Located::Exact(value) => {
             found.insert((group, rank), value);

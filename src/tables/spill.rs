@@ -90,10 +90,12 @@ mod tests {
         assert!(spill.file.is_some());
         for _ in 0..2 {
             let mut next = 0;
-            spill.read(|cell, value| {
-                assert_eq!((cell, value), (next % 7, f64::from(next)));
-                next += 1;
-            }).unwrap();
+            spill
+                .read(|cell, value| {
+                    assert_eq!((cell, value), (next % 7, f64::from(next)));
+                    next += 1;
+                })
+                .unwrap();
             assert_eq!(next as usize, rows_count);
         }
     }

@@ -266,7 +266,7 @@ fn is_placeholder(token: &str) -> bool {
     matches!(token, "?" | ":" | "{") || token.starts_with('$') && !is_parameter(token)
 }
 
-/// Whether a literal waits to be filled in: `'$name'`, `'{name}'`; a sub-metric `'m{a:b}'` does not.
+/// Whether a literal waits to be filled in: `'$name'`, `'{name}'`; a sub-metric `'m{a:b}'` not.
 fn is_template(literal: &str) -> bool {
     let mut braces = literal
         .split('{')
@@ -704,6 +704,7 @@ fn imports_that_do_not_point_down_are_found() {
     crate::cli \\");
 ! fn f<'a>(x: &'a str, c: char) { c == '"'; c == '\''; crate::web::y('/') }
   pub(crate) fn g(crate_store: u8, the: tidemark_store::A) {}
+! fn h<'a>() { crate::mcp::z(); 'outer: loop {} }
 = src/main.rs
   use tidemark::cli;
 = tests/all/a.rs
@@ -828,6 +829,7 @@ fn unfinished_work_is_found() {
 ! fn g() { dbg![1]; }
 ! fn h() { unimplemented! {} }
   if todo != 1 {} // todo!()
+  let dbg = (1);
   let x = "dbg!(1)";"#;
     check(unfinished_work, planted);
 }

@@ -1,0 +1,103 @@
+//! The command line: parses, calls the engine, prints.
+
+mod analyze;
+mod history;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Judges k6 load tests.
+#[derive(Debug, Parser)]
+#[command(name = "tidemark", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "Examples:
+  tidemark analyze k6.json.gz                    what happened, and whether the thresholds held
+  k6 run --out json=- script.js | tidemark analyze -
+  tidemark history                               the runs that were kept";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Read k6's results, keep them, judge them, report.
+    Analyze(analyze::Analyze),
+    /// List the kept runs.
+    History(history::History),
+    /// Write the completions of a shell to stdout.
+    Completions { shell: clap_complete::Shell },
+    /// Write the manual page to stdout.
+    Man,
+}
+
+/// Where runs are kept.
+#[derive(Debug, clap::Args)]
+struct StoreArgument {
+    /// A folder, or the URL of a bucket such as s3://bucket/prefix.
+    #[arg(long, env = "TIDEMARK_STORE", default_value = ".tidemark", value_name = "PATH|URL")]
+    store: String,
+}
+
+/// Exit codes that others rely on.
+mod exit {
+    pub const FELL_SHORT: u8 = 1;
+    pub const BAD_INPUT: u8 = 3;
+    pub const INCONCLUSIVE: u8 = 4;
+    pub const OUTSIDE_FAILED: u8 = 5;
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.verb {
+        Verb::Analyze(analyze) => analyze.run(),
+        Verb::History(history) => history.run(),
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(), "tidemark", &mut script);
+            print(&script).map(|()| 0)
+        }
+        Verb::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(command())
+                .render(&mut page)
+                .map_err(anyhow::Error::from)
+                .and_then(|()| print(&page))
+                .map(|()| 0)
+        }
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("tidemark: {error:#}");
+            ExitCode::from(code_of(&error))
+        }
+    }
+}
+
+fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    use crate::engine::EngineError;
+    match error.downcast_ref::<EngineError>() {
+        Some(EngineError::Store(_) | EngineError::Spill(_)) => exit::OUTSIDE_FAILED,
+        Some(EngineError::NothingRead { .. }) => exit::BAD_INPUT,
+        None if error.is::<crate::store::StoreError>() => exit::OUTSIDE_FAILED,
+        None => exit::BAD_INPUT,
+    }
+}
+
+/// Writes the answer; a reader that went away (`| head`) wants no more, and that is no error.
+fn print(bytes: &[u8]) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}

@@ -1,0 +1,3 @@
+//! The report in the forms that people and programs read: bytes out, no I/O.
+
+pub mod text;
