@@ -13,6 +13,9 @@ const RATE_LEVEL: f64 = 0.8;
 /// Seconds over which the rate is averaged: iterations of some seconds' length come in bursts.
 const RATE_SECONDS: usize = 5;
 
+/// Thirty days: longer than any soak test, short enough for a list of its seconds.
+const SPAN_SECONDS_MAX: i64 = 30 * 86_400;
+
 const RULE: &str = "steady from the first to the last second with at least 90 % of the most VUs; where the VUs never change, \
 with at least 80 % of the median iteration rate over 5 s";
 
@@ -29,6 +32,11 @@ pub fn phases(load: &BTreeMap<i64, Load>) -> Phases {
 
 fn steady_rate(load: &BTreeMap<i64, Load>) -> Option<(i64, i64)> {
     let (first, last) = (*load.first_key_value()?.0, *load.last_key_value()?.0);
+    // A clock that jumps by years leaves a span with hardly a sample in it: there is no rate to speak of.
+    let span_seconds = last.saturating_sub(first) / NANOSECONDS_PER_SECOND;
+    if span_seconds > SPAN_SECONDS_MAX {
+        return None;
+    }
     // A second without an iteration has no entry, and counts as none.
     let seconds: Vec<i64> = (first..=last).step_by(NANOSECONDS_PER_SECOND as usize).collect();
     let rates: Vec<f64> = seconds.iter().map(|start| load.get(start).map_or(0.0, |load| load.iterations)).collect();
@@ -49,7 +57,7 @@ fn steady_rate(load: &BTreeMap<i64, Load>) -> Option<(i64, i64)> {
 fn span(series: &[(i64, f64)], level: f64) -> Option<(i64, i64)> {
     let mut high = series.iter().filter(|(_, value)| *value >= level).map(|(start, _)| *start);
     let from = high.next()?;
-    Some((from, high.last().unwrap_or(from) + NANOSECONDS_PER_SECOND))
+    Some((from, high.last().unwrap_or(from).saturating_add(NANOSECONDS_PER_SECOND)))
 }
 
 #[cfg(test)]

@@ -264,7 +264,7 @@ impl Aggregate {
     fn close_first(&mut self, windows: &mut Vec<Window>) -> io::Result<()> {
         let Some((start_ns, mut samples)) = self.open.pop_first() else { return Ok(()) };
         self.open_samples -= samples.len();
-        self.closed_until = self.closed_until.max(Some(start_ns + NANOSECONDS_PER_SECOND));
+        self.closed_until = self.closed_until.max(Some(start_ns.saturating_add(NANOSECONDS_PER_SECOND)));
         // Stable: within a cell the samples stay in the order of their lines, which the last value of a gauge needs.
         samples.sort_by_key(|(cell, _)| (self.cells[*cell as usize].series, *cell));
         let mut rest = samples.as_slice();
@@ -421,5 +421,6 @@ impl Aggregate {
 }
 
 fn window_start(time_ns: i64) -> i64 {
-    time_ns - time_ns.rem_euclid(NANOSECONDS_PER_SECOND)
+    // Saturating: the second in which i64 begins starts before it.
+    time_ns.saturating_sub(time_ns.rem_euclid(NANOSECONDS_PER_SECOND))
 }

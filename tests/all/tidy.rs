@@ -53,15 +53,11 @@ fn imports_not_below(path: &str, text: &str) -> Violations {
     let fault = |room: &str| match floor_of(room) {
         None => Some(format!("`{room}` is no room")),
         Some(above) if above > floor => Some(format!("{own} imports {room} from a floor above")),
-        Some(same) if same == floor && room != own => {
-            Some(format!("{own} imports its neighbour {room}"))
-        }
+        Some(same) if same == floor && room != own => Some(format!("{own} imports its neighbour {room}")),
         Some(_) => None,
     };
     let rooms = rooms_named(path, text).into_iter();
-    rooms
-        .filter_map(|(line, room)| Some((line, fault(&room)?)))
-        .collect()
+    rooms.filter_map(|(line, room)| Some((line, fault(&room)?))).collect()
 }
 
 /// `src/lib.rs` only declares modules: what it exported again would hide the room it is from.
@@ -74,18 +70,13 @@ fn crate_root_beyond_modules(path: &str, text: &str) -> Violations {
         _ => path == "src/lib.rs",
     };
     let others = lines.filter(is_more);
-    others
-        .map(|line| (line[0].line, "is more than `mod name;`".to_string()))
-        .collect()
+    others.map(|line| (line[0].line, "is more than `mod name;`".to_string())).collect()
 }
 
 /// A folder or file in `src/` is a room that the floors know.
 fn room_without_floor(path: &str, _text: &str) -> Violations {
     let unknown = room_of(path).filter(|room| floor_of(room).is_none());
-    unknown
-        .map(|room| (1, format!("the room {room} has no floor")))
-        .into_iter()
-        .collect()
+    unknown.map(|room| (1, format!("the room {room} has no floor"))).into_iter().collect()
 }
 
 /// No failure is silenced outside tests: neither by `unwrap`, nor by `let _` without a comment.
@@ -110,10 +101,7 @@ fn silenced_failures(path: &str, text: &str) -> Violations {
 
 /// A file's first line is its reason.
 fn missing_reason(_path: &str, text: &str) -> Violations {
-    let reason = text
-        .lines()
-        .next()
-        .and_then(|line| line.strip_prefix("//! "));
+    let reason = text.lines().next().and_then(|line| line.strip_prefix("//! "));
     match reason {
         Some(_) => Vec::new(),
         None => vec![(1, "does not start with its reason".to_string())],
@@ -130,18 +118,13 @@ fn unfinished_work(_path: &str, text: &str) -> Violations {
         matches!(name, "todo" | "unimplemented" | "dbg") && sign == "!" && "([{".contains(bracket)
     };
     let calls = tokens.windows(3).filter(is_call);
-    calls
-        .map(|three| (three[0].line, format!("{}!", three[0].text)))
-        .collect()
+    calls.map(|three| (three[0].line, format!("{}!", three[0].text))).collect()
 }
 
 /// A file of more than [`LINES_MAX`] lines in `src/` has `//! Long because` in its first ten.
 fn unexplained_length(path: &str, text: &str) -> Violations {
     let lines_count = text.lines().count();
-    let is_explained = text
-        .lines()
-        .take(10)
-        .any(|line| line.starts_with("//! Long because "));
+    let is_explained = text.lines().take(10).any(|line| line.starts_with("//! Long because "));
     if !path.starts_with("src/") || lines_count <= LINES_MAX || is_explained {
         return Vec::new();
     }
@@ -203,22 +186,15 @@ fn unmapped_rooms<'a>(map: &str, source_paths: &'a [String]) -> BTreeSet<&'a str
 fn strays(top_level: BTreeSet<String>) -> Vec<String> {
     let is_free = |name: &str| name.starts_with('.') || name.starts_with("LICENSE-");
     let is_known = |name: &str| TOP_LEVEL.split_whitespace().any(|known| known == name);
-    top_level
-        .into_iter()
-        .filter(|name| !is_free(name) && !is_known(name))
-        .collect()
+    top_level.into_iter().filter(|name| !is_free(name) && !is_known(name)).collect()
 }
 
 /// Returns what a query lacks: header, parameters, its place in `src/tables/queries.rs`, its test.
 fn query_faults(name: &str, sql: &str, listing: &str, test_paths: &[String]) -> Vec<String> {
     // Comments and literals written as Rust writes them let one reader serve both languages.
     let as_rust = sql.replace("--", "//").replace('\'', "\"");
-    let (literals, body): (Vec<_>, Vec<_>) =
-        tokens(&as_rust).into_iter().partition(Token::is_literal);
-    let header: Vec<&str> = sql
-        .lines()
-        .map_while(|line| line.strip_prefix("-- "))
-        .collect();
+    let (literals, body): (Vec<_>, Vec<_>) = tokens(&as_rust).into_iter().partition(Token::is_literal);
+    let header: Vec<&str> = sql.lines().map_while(|line| line.strip_prefix("-- ")).collect();
     let (header_text, body_text) = (header.join(" "), texts(&body).join(" "));
     let (named, used) = (parameters(&header_text), parameters(&body_text));
 
@@ -257,8 +233,7 @@ fn parameters(text: &str) -> BTreeSet<&str> {
 }
 
 fn is_parameter(word: &str) -> bool {
-    word.strip_prefix('$')
-        .is_some_and(|name| name.starts_with(char::is_alphabetic))
+    word.strip_prefix('$').is_some_and(|name| name.starts_with(char::is_alphabetic))
 }
 
 /// Whether a token of a query stands for a value, but not by name: `?`, `$1`, `:name`, `{name}`.
@@ -268,10 +243,7 @@ fn is_placeholder(token: &str) -> bool {
 
 /// Whether a literal waits to be filled in: `'$name'`, `'{name}'`; a sub-metric `'m{a:b}'` not.
 fn is_template(literal: &str) -> bool {
-    let mut braces = literal
-        .split('{')
-        .skip(1)
-        .filter_map(|behind| behind.split_once('}'));
+    let mut braces = literal.split('{').skip(1).filter_map(|behind| behind.split_once('}'));
     braces.any(|(inside, _)| inside.chars().all(is_name_char)) || !parameters(literal).is_empty()
 }
 
@@ -327,11 +299,7 @@ fn paths(tokens: &[Token]) -> Vec<(usize, String)> {
 }
 
 /// Reads one path, or a sign that begins none, into `found`; returns what follows it.
-fn read_path<'t, 'a>(
-    prefix: &str,
-    tokens: &'t [Token<'a>],
-    found: &mut Vec<(usize, String)>,
-) -> &'t [Token<'a>] {
+fn read_path<'t, 'a>(prefix: &str, tokens: &'t [Token<'a>], found: &mut Vec<(usize, String)>) -> &'t [Token<'a>] {
     match tokens {
         [name, separator, rest @ ..] if name.is_segment() && separator.text == "::" => {
             // A brace opens a group; the brackets of a turbofish end the path.
@@ -355,11 +323,7 @@ fn read_path<'t, 'a>(
 }
 
 /// Reads what stands between the braces of `prefix{..}`; returns what follows them.
-fn read_group<'t, 'a>(
-    prefix: &str,
-    tokens: &'t [Token<'a>],
-    found: &mut Vec<(usize, String)>,
-) -> &'t [Token<'a>] {
+fn read_group<'t, 'a>(prefix: &str, tokens: &'t [Token<'a>], found: &mut Vec<(usize, String)>) -> &'t [Token<'a>] {
     let mut rest = tokens;
     loop {
         rest = match rest {
@@ -409,9 +373,7 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
 /// Returns the lines, from 1, that hold a comment.
 fn comment_lines(text: &str) -> BTreeSet<usize> {
     let comments = pieces(text).into_iter().filter(Token::is_comment);
-    comments
-        .flat_map(|piece| piece.line..=piece.line + newlines_count(piece.text))
-        .collect()
+    comments.flat_map(|piece| piece.line..=piece.line + newlines_count(piece.text)).collect()
 }
 
 fn newlines_count(text: &str) -> usize {
@@ -490,25 +452,18 @@ fn is_char_literal(text: &str) -> bool {
 
 /// Returns none where no raw string begins: `r#type` is a name.
 fn raw_string_length(text: &str) -> Option<usize> {
-    let behind_prefix = ["r", "br", "cr"]
-        .iter()
-        .find_map(|prefix| text.strip_prefix(prefix))?;
+    let behind_prefix = ["r", "br", "cr"].iter().find_map(|prefix| text.strip_prefix(prefix))?;
     let inside = behind_prefix.trim_start_matches('#').strip_prefix('"')?;
     let hashes_count = behind_prefix.len() - inside.len() - 1;
     let closing = format!("\"{}", "#".repeat(hashes_count));
-    let length = inside
-        .find(&closing)
-        .map_or(inside.len(), |at| at + closing.len());
+    let length = inside.find(&closing).map_or(inside.len(), |at| at + closing.len());
     Some(text.len() - inside.len() + length)
 }
 
 /// Leaves out every `#[cfg(test)] mod name { .. }`.
 fn outside_tests<'a>(tokens: &[Token<'a>]) -> Vec<Token<'a>> {
     let opening = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
-    let Some(start) = tokens
-        .windows(opening.len())
-        .position(|some| texts(some) == opening)
-    else {
+    let Some(start) = tokens.windows(opening.len()).position(|some| texts(some) == opening) else {
         return tokens.to_vec();
     };
     let mut depth = 0;
@@ -520,15 +475,8 @@ fn outside_tests<'a>(tokens: &[Token<'a>]) -> Vec<Token<'a>> {
         }
         depth == 0 && matches!(token.text, "}" | ";")
     };
-    let length = tokens[start..]
-        .iter()
-        .position(is_end)
-        .map_or(tokens.len() - start, |at| at + 1);
-    [
-        tokens[..start].to_vec(),
-        outside_tests(&tokens[start + length..]),
-    ]
-    .concat()
+    let length = tokens[start..].iter().position(is_end).map_or(tokens.len() - start, |at| at + 1);
+    [tokens[..start].to_vec(), outside_tests(&tokens[start + length..])].concat()
 }
 
 // Reading Markdown.
@@ -572,9 +520,7 @@ fn names_in(folder: &str) -> BTreeSet<String> {
         entries => entries.expect("a folder of the package can be listed"),
     };
     let names = entries.map(|entry| entry.expect("the folder was opened").file_name());
-    names
-        .map(|name| name.into_string().expect("names in the package are UTF-8"))
-        .collect()
+    names.map(|name| name.into_string().expect("names in the package are UTF-8")).collect()
 }
 
 fn root() -> &'static Path {
@@ -586,26 +532,17 @@ fn exists(path: &str) -> bool {
 }
 
 fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path))
-        .unwrap_or_else(|error| panic!("failed to read {path}: {error}"))
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("failed to read {path}: {error}"))
 }
 
 /// Returns what git keeps at the top level; where git knows nothing, what lies there.
 fn top_level() -> BTreeSet<String> {
-    let answer = Command::new("git")
-        .args(["ls-files", "-z"])
-        .current_dir(root())
-        .output();
-    let answer = answer
-        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
-        .unwrap_or_default();
+    let answer = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output();
+    let answer = answer.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let first = |path: &str| path.split('/').next().unwrap_or_default().to_string();
     let kept: BTreeSet<String> = answer.split_terminator('\0').map(first).collect();
     if kept.is_empty() {
-        return names_in("")
-            .into_iter()
-            .filter(|name| name != "target")
-            .collect();
+        return names_in("").into_iter().filter(|name| name != "target").collect();
     }
     kept
 }
@@ -614,33 +551,19 @@ fn top_level() -> BTreeSet<String> {
 
 /// Checks the tree's Rust files, and says of every violation where it is and how to mend it.
 fn assert_tree_keeps(rule: Rule, mend: &str) {
-    let paths = ["src", "tests", "benches"]
-        .into_iter()
-        .flat_map(paths_under);
+    let paths = ["src", "tests", "benches"].into_iter().flat_map(paths_under);
     let paths: Vec<String> = paths.filter(|path| path.ends_with(".rs")).collect();
-    assert!(
-        paths.contains(&"src/lib.rs".to_string()),
-        "nothing to check: no src/lib.rs"
-    );
-    let violations = paths
-        .iter()
-        .flat_map(|path| located(path, rule(path, &read(path))));
+    assert!(paths.contains(&"src/lib.rs".to_string()), "nothing to check: no src/lib.rs");
+    let violations = paths.iter().flat_map(|path| located(path, rule(path, &read(path))));
     assert_none(&violations.collect::<Vec<_>>(), mend);
 }
 
 fn located(path: &str, violations: Violations) -> Vec<String> {
-    violations
-        .into_iter()
-        .map(|(line, what)| format!("{path}:{line}: {what}"))
-        .collect()
+    violations.into_iter().map(|(line, what)| format!("{path}:{line}: {what}")).collect()
 }
 
 fn assert_none(violations: &[String], mend: &str) {
-    assert!(
-        violations.is_empty(),
-        "\n{}\n{mend}\n",
-        violations.join("\n")
-    );
+    assert!(violations.is_empty(), "\n{}\n{mend}\n", violations.join("\n"));
 }
 
 /// Checks a rule against planted files. "= path" begins a file; its lines are indented by two, and
@@ -651,10 +574,7 @@ fn check(rule: Rule, planted: &str) {
         let lines = marked.lines().map(|line| line.get(2..).unwrap_or_default());
         let found = rule(path, &lines.collect::<Vec<_>>().join("\n"));
         let found_lines: BTreeSet<usize> = found.iter().map(|(line, _)| *line).collect();
-        let marks = marked
-            .lines()
-            .zip(1..)
-            .filter(|(line, _)| line.starts_with('!'));
+        let marks = marked.lines().zip(1..).filter(|(line, _)| line.starts_with('!'));
         let expected_lines: BTreeSet<usize> = marks.map(|(_, line)| line).collect();
         assert_eq!(found_lines, expected_lines, "{found:?} in {path}\n{marked}");
     }
@@ -792,10 +712,7 @@ fn silenced_failures_are_found() {
 
 #[test]
 fn every_file_starts_with_its_reason() {
-    assert_tree_keeps(
-        missing_reason,
-        "Begin with `//!` and one sentence: what the file is for.",
-    );
+    assert_tree_keeps(missing_reason, "Begin with `//!` and one sentence: what the file is for.");
 }
 
 #[test]
@@ -815,10 +732,7 @@ fn missing_reasons_are_found() {
 
 #[test]
 fn work_is_finished() {
-    assert_tree_keeps(
-        unfinished_work,
-        "Write it, or leave it out until it has content.",
-    );
+    assert_tree_keeps(unfinished_work, "Write it, or leave it out until it has content.");
 }
 
 #[test]
@@ -847,10 +761,7 @@ fn unexplained_length_is_found() {
     let early = format!("\n= src/model/b.rs\n  //! Long because it is a table.{long}\n  more");
     let at_the_limit = format!("\n= src/model/c.rs\n  //! Runs.{long}");
     let elsewhere = format!("\n= tests/all/a.rs\n  //! Runs.{long}\n  more");
-    check(
-        unexplained_length,
-        &[late, early, at_the_limit, elsewhere].concat(),
-    );
+    check(unexplained_length, &[late, early, at_the_limit, elsewhere].concat());
 }
 
 #[test]
@@ -892,32 +803,19 @@ fn the_top_level_is_tidy() {
 
 #[test]
 fn strays_are_found() {
-    let names = [
-        "Cargo.toml",
-        "LICENSE-MIT",
-        ".ci",
-        "src",
-        "notes.md",
-        "scripts",
-    ];
-    assert_eq!(
-        strays(names.map(str::to_string).into()),
-        ["notes.md", "scripts"]
-    );
+    let names = ["Cargo.toml", "LICENSE-MIT", ".ci", "src", "notes.md", "scripts"];
+    assert_eq!(strays(names.map(str::to_string).into()), ["notes.md", "scripts"]);
 }
 
 #[test]
 fn queries_are_described_listed_and_tested() {
-    let (listing, test_paths) = (read("src/tables/queries.rs"), paths_under("tests/queries"));
     let mut faults = Vec::new();
-    let paths = paths_under("queries");
-    let paths = paths.iter().filter(|path| path.ends_with(".sql"));
-    for path in paths.clone() {
+    for path in paths_under("queries").iter().filter(|path| path.ends_with(".sql")) {
+        let (listing, test_paths) = (read("src/tables/queries.rs"), paths_under("tests/queries"));
         let name = path.trim_start_matches("queries/").trim_end_matches(".sql");
         let found = query_faults(name, &read(path), &listing, &test_paths);
         faults.extend(found.iter().map(|fault| format!("{path}:1: {fault}")));
     }
-    assert!(paths.count() > 0, "nothing to check: no query in queries/");
     let mend = "ARCHITECTURE.md says under \"How to add a query\" what belongs to one.";
     assert_none(&faults, mend);
 }
@@ -926,48 +824,23 @@ fn queries_are_described_listed_and_tested() {
 fn query_faults_are_found() {
     let check = |sql: &str, listing: &str, expected: &[&str]| {
         let faults = query_faults("a", sql, listing, &["tests/queries/a.slt".to_string()]);
-        let is_as_expected = faults.len() == expected.len()
-            && faults
-                .iter()
-                .zip(expected)
-                .all(|(fault, part)| fault.contains(part));
+        let is_as_expected =
+            faults.len() == expected.len() && faults.iter().zip(expected).all(|(fault, part)| fault.contains(part));
         assert!(is_as_expected, "{faults:?}, not {expected:?}, in\n{sql}");
     };
     let listing = "const A: &str = include_str!(\"../../queries/a.sql\");";
     let header = "-- k6's latency.\n-- Parameters: $window (interval).\n-- Returns: a text.\n";
-    let with = |body: &str| {
-        format!("{header}SELECT a::text -- {{b}} ? $c\nFROM t WHERE w > $window AND {body}")
-    };
-    check(
-        &with("m = 'd{expected_response:true}' AND n = 'it''s ?'"),
-        listing,
-        &[],
-    );
+    let with = |body: &str| format!("{header}SELECT a::text -- {{b}} ? $c\nFROM t WHERE w > $window AND {body}");
+    check(&with("m = 'd{expected_response:true}' AND n = 'it''s ?'"), listing, &[]);
     check(&with("a = $b"), listing, &["does not name $b"]);
-    check(
-        &format!("{header}SELECT 1 -- $window"),
-        listing,
-        &["names $window"],
-    );
+    check(&format!("{header}SELECT 1 -- $window"), listing, &["names $window"]);
     for built in ["?", "$1", ":a", "{a}", "'{a}'", "'{}'"] {
         check(&with(&format!("a = {built}")), listing, &["is no `$name`"]);
     }
     check(&with("a = '$window'"), listing, &["is no `$name`"]);
-    check(
-        "SELECT 1",
-        listing,
-        &["first line", "`-- Parameters:`", "`-- Returns:`"],
-    );
-    check(
-        "-- Parameters: none.\n-- Returns: a.\nSELECT 1",
-        listing,
-        &["first line"],
-    );
-    for unlisted in [
-        "// include_str!(\"a.sql\")",
-        "\"a.sql\"",
-        "include_str!(\"q/aa.sql\")",
-    ] {
+    check("SELECT 1", listing, &["first line", "`-- Parameters:`", "`-- Returns:`"]);
+    check("-- Parameters: none.\n-- Returns: a.\nSELECT 1", listing, &["first line"]);
+    for unlisted in ["// include_str!(\"a.sql\")", "\"a.sql\"", "include_str!(\"q/aa.sql\")"] {
         check(&with("a = 1"), unlisted, &["no include_str!"]);
     }
     let untested = query_faults("b", &with("a = 1"), "include_str!(\"b.sql\")", &[]);
@@ -985,13 +858,7 @@ fn the_map_names_every_room() {
 
 #[test]
 fn unmapped_rooms_are_found() {
-    let paths = [
-        "src/lib.rs",
-        "src/engine.rs",
-        "src/model/run.rs",
-        "src/cli/mod.rs",
-        "src/cli/show/mod.rs",
-    ];
+    let paths = ["src/lib.rs", "src/engine.rs", "src/model/run.rs", "src/cli/mod.rs", "src/cli/show/mod.rs"];
     let paths = paths.map(str::to_string);
     assert!(unmapped_rooms("`engine.rs` `src/model/run.rs` `cli/show`", &paths).is_empty());
     let map = "`engines` model `cli`\n```\n`model/`\n```";
@@ -1002,9 +869,7 @@ fn unmapped_rooms_are_found() {
 #[test]
 fn pages_name_paths_that_exist() {
     let pages = ["README.md", "ARCHITECTURE.md"];
-    let dead = pages
-        .iter()
-        .flat_map(|page| located(page, dead_paths(&read(page), exists)));
+    let dead = pages.iter().flat_map(|page| located(page, dead_paths(&read(page), exists)));
     let mend = "Name what is there, or write <name> for what the reader chooses.";
     assert_none(&dead.collect::<Vec<_>>(), mend);
 }
@@ -1020,8 +885,5 @@ fn dead_paths_are_found() {
   `src/f.rs`
   ```
 ! `tests/g`";
-    check(
-        |_, text| dead_paths(text, |path| matches!(path, "src/a.rs" | "benches/")),
-        planted,
-    );
+    check(|_, text| dead_paths(text, |path| matches!(path, "src/a.rs" | "benches/")), planted);
 }
