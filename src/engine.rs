@@ -98,15 +98,30 @@ struct Session<'a> {
 
 /// Reads the inputs to their end, keeps the run where `keep` says, judges it and returns the report.
 ///
-/// `stop`: set when the user interrupts; what was read so far is judged and marked partial.
+/// `stop`: set when the user interrupts; what was read so far is judged and marked partial. After an error nothing of
+/// the run is left in the store.
 pub fn analyze(
     inputs: Vec<SampleInput>,
     request: &Request,
     keep: Option<Keep>,
     stop: &AtomicBool,
 ) -> Result<AnalysisReport, EngineError> {
+    let result = read_and_judge(inputs, request, keep.as_ref(), stop);
+    if let (Err(_), Some(keep)) = (&result, &keep) {
+        // The first error is the one to tell; what this cannot delete is deleted as abandoned later.
+        let _ = keep.store.delete_attempt(&keep.attempt);
+    }
+    result
+}
+
+fn read_and_judge(
+    inputs: Vec<SampleInput>,
+    request: &Request,
+    keep: Option<&Keep>,
+    stop: &AtomicBool,
+) -> Result<AnalysisReport, EngineError> {
     let names: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
-    let writer = keep.as_ref().map(|keep| RunWriter::start(keep.store, keep.attempt.clone())).transpose()?;
+    let writer = keep.map(|keep| RunWriter::start(keep.store, keep.attempt.clone())).transpose()?;
     let aggregate = Aggregate::new(inputs.len() as u32);
     let (tag_sets, windows) = (HashMap::new(), Vec::new());
     let mut session =
@@ -123,7 +138,7 @@ pub fn analyze(
     session.close_windows(i64::MAX)?;
     let report = session.judge(&readings, request, stop.load(Ordering::Relaxed)).map_err(EngineError::Spill)?;
     if let (Some(writer), Some(keep)) = (session.writer, keep) {
-        commit(writer, &session.aggregate, &report, &keep)?;
+        commit(writer, &session.aggregate, &report, keep)?;
     }
     Ok(report)
 }

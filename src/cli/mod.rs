@@ -72,10 +72,23 @@ pub fn run() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("tidemark: {error:#}");
+            eprintln!("tidemark: {}", chain(&error));
             ExitCode::from(code_of(&error))
         }
     }
+}
+
+/// Words an error and its causes; a cause that an error above it already words is not said twice.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string).filter(|cause| !cause.is_empty()) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn command() -> clap::Command {

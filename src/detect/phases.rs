@@ -57,7 +57,7 @@ fn steady_rate(load: &BTreeMap<i64, Load>) -> Option<(i64, i64)> {
 fn span(series: &[(i64, f64)], level: f64) -> Option<(i64, i64)> {
     let mut high = series.iter().filter(|(_, value)| *value >= level).map(|(start, _)| *start);
     let from = high.next()?;
-    Some((from, high.last().unwrap_or(from).saturating_add(NANOSECONDS_PER_SECOND)))
+    Some((from, high.next_back().unwrap_or(from).saturating_add(NANOSECONDS_PER_SECOND)))
 }
 
 #[cfg(test)]

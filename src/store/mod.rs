@@ -109,7 +109,7 @@ impl Store {
                 Err(error) => unreadable.push(format!("{location}: {error}")),
             }
         }
-        manifests.sort_by(|left, right| left.order_key().cmp(&right.order_key()));
+        manifests.sort_by_key(Manifest::order_key);
         unreadable.sort();
         Ok((manifests, unreadable))
     }

@@ -69,7 +69,7 @@ fn a_bad_line_is_counted_with_its_place_and_reason_and_the_rest_is_judged() {
         (point("NaN").into_bytes(), "not a line of k6"),
         (point("1e999").into_bytes(), "not a number within f64"),
         (point("\"x\"").into_bytes(), "not a number within f64"),
-        (GOOD[..40].as_bytes().to_vec(), "cut JSON"),
+        (GOOD.as_bytes()[..40].to_vec(), "cut JSON"),
         (GOOD.replace("2026", "0001").into_bytes(), "is not RFC 3339"),
         (GOOD.replace("Point", "Dot").into_bytes(), "neither Metric nor Point"),
         (GOOD.replace("\"status\":\"200\"", "\"status\":200").into_bytes(), "tags"),

@@ -2,5 +2,6 @@
 
 mod front_door;
 mod same_report;
+mod store_faults;
 mod tidy;
 mod true_runs;
