@@ -1,5 +1,6 @@
 //! The one integration-test binary: each binary that links the query engine costs seconds and hundreds of megabytes.
 
+mod decoder;
 mod front_door;
 mod same_report;
 mod store_faults;
