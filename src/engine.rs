@@ -25,8 +25,8 @@ use crate::tables::samples::{Label, SampleBlock};
 
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    #[error("{name} holds no k6 sample")]
-    NothingRead { name: String },
+    #[error("{name} holds no k6 sample: {reason}; expected what `k6 run --out json=FILE` writes")]
+    NothingRead { name: String, reason: String },
     #[error("failed to keep values that must be read twice")]
     Spill(#[source] std::io::Error),
     #[error(transparent)]
@@ -133,7 +133,7 @@ fn read_and_judge(
         session.close_windows(watermark.unwrap_or(i64::MAX))?;
     }
     if session.samples_count == 0 {
-        return Err(EngineError::NothingRead { name: names.join(", ") });
+        return Err(EngineError::NothingRead { name: names.join(", "), reason: nothing_because(&readings) });
     }
     session.close_windows(i64::MAX)?;
     let report = session.judge(&readings, request, stop.load(Ordering::Relaxed)).map_err(EngineError::Spill)?;
@@ -141,6 +141,16 @@ fn read_and_judge(
         commit(writer, &session.aggregate, &report, keep)?;
     }
     Ok(report)
+}
+
+/// Words why no input gave a sample, by the first line that was rejected.
+fn nothing_because(readings: &[Reading]) -> String {
+    if readings.iter().all(|reading| reading.input.progress.bytes_read.load(Ordering::Relaxed) == 0) {
+        return "it is empty".to_owned();
+    }
+    let reports = readings.iter().map(Reading::report);
+    let first = reports.flat_map(|report| report.rejections).next();
+    first.map_or("its lines are empty".to_owned(), |rejection| format!("line {}: {}", rejection.line, rejection.reason))
 }
 
 /// Returns the input that is furthest behind, so that pods go on side by side in the time of the run.

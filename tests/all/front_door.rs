@@ -55,9 +55,11 @@ fn beside_good(bad: impl AsRef<[u8]>) -> Vec<u8> {
 
 #[test]
 fn what_holds_no_sample_is_refused() {
-    check_bad_input(b"", 3, "holds no k6 sample");
-    check_bad_input(b"<html>\n</html>\n", 3, "holds no k6 sample");
-    check_bad_input(&[0; 4096], 3, "holds no k6 sample");
+    check_bad_input(b"", 3, "holds no k6 sample: it is empty");
+    check_bad_input(b"\n\n", 3, "its lines are empty");
+    check_bad_input(b"<html>\n</html>\n", 3, "line 1: not a line of k6");
+    check_bad_input(b"<html>\n</html>\n", 3, "in \"<html>\"");
+    check_bad_input(&[0; 4096], 3, "not a line of k6");
 }
 
 #[test]
