@@ -9,12 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sha2::{Digest, Sha256};
 
 use crate::detect::{phases, thresholds, verdict};
-use crate::ingest::bytes::Progress;
-use crate::ingest::k6_json::BlockStream;
-use crate::model::metric::ThresholdSource;
-use crate::model::report::{AnalysisReport, BaselineReport, RunReport, SCHEMA_VERSION, Skipped};
-use crate::model::run::{REJECTIONS_NAMED_MAX, Rejection, RunLabels, SourceKind, SourceReport};
+use crate::ingest::input::{Input, SampleInput};
+use crate::model::metric::{MetricDeclaration, Submetric, ThresholdSource};
+use crate::model::report::{
+    AnalysisReport, BaselineReport, Phases, RunReport, SCHEMA_VERSION, Skipped, ThresholdReport,
+};
+use crate::model::run::{REJECTIONS_NAMED_MAX, Rejection, RunLabels, SourceReport};
+use crate::model::summary::{Summary, SummaryMetric};
 use crate::model::tags::TagSet;
+use crate::model::threshold::split_metric_filter;
 use crate::model::time::Timestamp;
 use crate::store::manifest::{FORMAT_VERSION, Manifest};
 use crate::store::run_writer::{RunWriter, SampleColumns};
@@ -22,23 +25,18 @@ use crate::store::{Store, StoreError};
 use crate::tables::aggregate::{Aggregate, Window};
 use crate::tables::figures::{Figures, figures};
 use crate::tables::samples::{Label, SampleBlock};
+use crate::tables::summary_figures::summary_figures;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     #[error("{name} holds no k6 sample: {reason}; expected what `k6 run --out json=FILE` writes")]
     NothingRead { name: String, reason: String },
+    #[error("several summaries and no samples: each is a run of its own, so give one at a time")]
+    SeveralSummaries,
     #[error("failed to keep values that must be read twice")]
     Spill(#[source] std::io::Error),
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// One stream of samples; several are the pods of one run.
-pub struct SampleInput {
-    pub name: String,
-    pub kind: SourceKind,
-    pub stream: BlockStream,
-    pub progress: Arc<Progress>,
 }
 
 /// What the user says of the run, and what the clock says.
@@ -101,7 +99,7 @@ struct Session<'a> {
 /// `stop`: set when the user interrupts; what was read so far is judged and marked partial. After an error nothing of
 /// the run is left in the store.
 pub fn analyze(
-    inputs: Vec<SampleInput>,
+    inputs: Vec<Input>,
     request: &Request,
     keep: Option<Keep>,
     stop: &AtomicBool,
@@ -115,28 +113,29 @@ pub fn analyze(
 }
 
 fn read_and_judge(
-    inputs: Vec<SampleInput>,
+    inputs: Vec<Input>,
     request: &Request,
     keep: Option<&Keep>,
     stop: &AtomicBool,
 ) -> Result<AnalysisReport, EngineError> {
-    let names: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
+    let (mut samples, mut summaries) = (Vec::new(), Vec::new());
+    for input in inputs {
+        match input {
+            Input::Samples(input) => samples.push(input),
+            Input::Summary(summary, source) => summaries.push((summary, source)),
+        }
+    }
     let writer = keep.map(|keep| RunWriter::start(keep.store, keep.attempt.clone())).transpose()?;
-    let aggregate = Aggregate::new(inputs.len() as u32);
-    let (tag_sets, windows) = (HashMap::new(), Vec::new());
-    let mut session =
-        Session { aggregate, writer, tag_sets, next_tag_set: 0, windows, content: [0; 2], samples_count: 0 };
-    let mut readings: Vec<Reading> = inputs.into_iter().map(Reading::new).collect();
-    while let Some(index) = next_to_read(&readings) {
-        session.read_block(&mut readings[index], index as u32)?;
-        let watermark = readings.iter().filter(|reading| !reading.ended).map(|reading| reading.latest_ns).min();
-        session.close_windows(watermark.unwrap_or(i64::MAX))?;
-    }
-    if session.samples_count == 0 {
-        return Err(EngineError::NothingRead { name: names.join(", "), reason: nothing_because(&readings) });
-    }
-    session.close_windows(i64::MAX)?;
-    let report = session.judge(&readings, request, stop.load(Ordering::Relaxed)).map_err(EngineError::Spill)?;
+    let mut session = Session::new(Aggregate::new(samples.len() as u32), writer);
+    let report = match (samples.is_empty(), summaries.as_slice()) {
+        (true, [(summary, source)]) => judge_summary(summary, source, request),
+        (true, _) => return Err(EngineError::SeveralSummaries),
+        (false, _) => {
+            let readings = session.read(samples, &summaries)?;
+            let interrupted = stop.load(Ordering::Relaxed);
+            session.judge(&readings, &summaries, request, interrupted).map_err(EngineError::Spill)?
+        }
+    };
     if let (Some(writer), Some(keep)) = (session.writer, keep) {
         commit(writer, &session.aggregate, &report, keep)?;
     }
@@ -190,7 +189,36 @@ impl Reading {
     }
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    fn new(aggregate: Aggregate, writer: Option<RunWriter<'a>>) -> Session<'a> {
+        let (tag_sets, windows) = (HashMap::new(), Vec::new());
+        Session { aggregate, writer, tag_sets, next_tag_set: 0, windows, content: [0; 2], samples_count: 0 }
+    }
+
+    /// Reads all samples; the summaries say of which kinds and sub-metrics they are.
+    fn read(
+        &mut self,
+        inputs: Vec<SampleInput>,
+        summaries: &[(Summary, SourceReport)],
+    ) -> Result<Vec<Reading>, EngineError> {
+        for declaration in summaries.iter().flat_map(|(summary, _)| declarations(summary)) {
+            // A summary of another run may contradict; the samples' own word comes first, and it is left out below.
+            let _ = self.aggregate.declare(&declaration);
+        }
+        let names: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
+        let mut readings: Vec<Reading> = inputs.into_iter().map(Reading::new).collect();
+        while let Some(index) = next_to_read(&readings) {
+            self.read_block(&mut readings[index], index as u32)?;
+            let watermark = readings.iter().filter(|reading| !reading.ended).map(|reading| reading.latest_ns).min();
+            self.close_windows(watermark.unwrap_or(i64::MAX))?;
+        }
+        if self.samples_count == 0 {
+            return Err(EngineError::NothingRead { name: names.join(", "), reason: nothing_because(&readings) });
+        }
+        self.close_windows(i64::MAX)?;
+        Ok(readings)
+    }
+
     fn read_block(&mut self, reading: &mut Reading, source: u32) -> Result<(), EngineError> {
         let Some((decoder, block)) = reading.input.stream.next_block() else {
             reading.ended = true;
@@ -281,57 +309,43 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn judge(&mut self, readings: &[Reading], request: &Request, interrupted: bool) -> std::io::Result<AnalysisReport> {
+    fn judge(
+        &mut self,
+        readings: &[Reading],
+        summaries: &[(Summary, SourceReport)],
+        request: &Request,
+        interrupted: bool,
+    ) -> std::io::Result<AnalysisReport> {
         let aggregate = &mut self.aggregate;
         let (started_at, ended_at) = (aggregate.first_ns.map(Timestamp), aggregate.last_ns.map(Timestamp));
-        let duration_seconds =
-            ended_at.zip(started_at).map(|(end, start)| end.seconds_since(start)).filter(|seconds| *seconds > 0.0);
-        let mut all_thresholds = request.thresholds.clone();
-        for metric in aggregate.metrics.iter().filter(|metric| !metric.thresholds.is_empty()) {
-            let known = all_thresholds.entry(metric.name.to_string()).or_default();
-            let new = metric
-                .thresholds
-                .iter()
-                .filter(|new| !known.iter().any(|old: &ThresholdSource| old.expression == new.expression));
-            let new: Vec<ThresholdSource> = new.cloned().collect();
-            known.extend(new);
-        }
+        let own = own_summaries(aggregate, summaries);
+        // k6's own clock, where one summary tells it; else what the samples span.
+        let by_k6 = own.first().filter(|_| own.len() == 1).and_then(|summary| summary.duration_seconds);
+        let by_samples = ended_at.zip(started_at).map(|(end, start)| end.seconds_since(start));
+        let duration_seconds = by_k6.or(by_samples).filter(|seconds| *seconds > 0.0);
+        let all_thresholds = all_thresholds(aggregate, &own, request);
         let figures = figures(aggregate, duration_seconds, &thresholds::percentages(&all_thresholds))?;
         let (thresholds, mut skipped) = thresholds::judge(&all_thresholds, &figures.metrics);
         skipped.extend(blind_spots(aggregate, &figures, &all_thresholds));
-        let sources: Vec<SourceReport> = readings.iter().map(Reading::report).collect();
-        let RunLabels { test, environment, commit, tags } = request.labels.clone();
+        if own.len() < summaries.len() {
+            let names: Vec<&str> = summaries.iter().map(|(_, source)| source.name.as_str()).collect();
+            let reason = "its requests and iterations are not those of the samples: it is of another run".to_owned();
+            skipped.push(Skipped { what: names.join(", "), reason });
+        }
+        let mut sources: Vec<SourceReport> = readings.iter().map(Reading::report).collect();
+        sources.extend(summaries.iter().map(|(_, source)| source.clone()));
         let run = RunReport {
-            id: self.run_id(),
-            test: test.unwrap_or_else(|| "default".to_owned()),
-            environment: environment.unwrap_or_else(|| "default".to_owned()),
             started_at,
             ended_at,
             duration_seconds,
-            k6_version: None,
-            script_sha256: None,
-            commit,
-            tags,
             partial: interrupted || sources.iter().any(|source| source.truncated),
+            k6_version: own.iter().find_map(|summary| summary.k6_version.clone()),
+            script_sha256: own.iter().find_map(|summary| summary.script_sha256.clone()),
             sources,
+            ..run_report(self.run_id(), request)
         };
-        Ok(AnalysisReport {
-            schema_version: SCHEMA_VERSION,
-            run,
-            verdict: verdict::verdict(&thresholds, request.k6_exit_code),
-            totals: figures.totals,
-            metrics: figures.metrics,
-            endpoints: figures.endpoints,
-            thresholds,
-            phases: phases::phases(&self.aggregate.load),
-            baseline: BaselineReport {
-                kind: "none".to_owned(),
-                runs: Vec::new(),
-                comparable: false,
-                differences: Vec::new(),
-            },
-            skipped,
-        })
+        let phases = phases::phases(&self.aggregate.load);
+        Ok(report(run, figures, thresholds, phases, skipped, request))
     }
 
     /// Returns an id made of the samples alone: the same for a file, its gzip, a pipe, or its lines dealt to three files.
@@ -341,6 +355,119 @@ impl Session<'_> {
         self.content.iter().for_each(|sum| hasher.update(sum.to_le_bytes()));
         hasher.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// Judges a run of which only k6's summary is known.
+fn judge_summary(summary: &Summary, source: &SourceReport, request: &Request) -> AnalysisReport {
+    let figures = summary_figures(summary);
+    let thresholds = thresholds::of_summary(summary, &figures.metrics);
+    let mut hasher = Sha256::new();
+    hasher.update(serde_json::to_vec(&(&summary.metrics, &summary.checks)).unwrap_or_default());
+    let id = hasher.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let run = RunReport {
+        ended_at: summary.generated_at.as_deref().and_then(|time| time.parse().ok()),
+        duration_seconds: summary.duration_seconds,
+        k6_version: summary.k6_version.clone(),
+        script_sha256: summary.script_sha256.clone(),
+        sources: vec![source.clone()],
+        ..run_report(id, request)
+    };
+    let reason = "only a summary was given: endpoints, windows and phases need k6's JSON or CSV output".to_owned();
+    let skipped = vec![Skipped { what: "endpoints, windows, phases".to_owned(), reason }];
+    report(run, figures, thresholds, Phases::default(), skipped, request)
+}
+
+/// What a run's report says before any input was read.
+fn run_report(id: String, request: &Request) -> RunReport {
+    let RunLabels { test, environment, commit, tags } = request.labels.clone();
+    RunReport {
+        id,
+        test: test.unwrap_or_else(|| "default".to_owned()),
+        environment: environment.unwrap_or_else(|| "default".to_owned()),
+        started_at: None,
+        ended_at: None,
+        duration_seconds: None,
+        k6_version: None,
+        script_sha256: None,
+        commit,
+        tags,
+        sources: Vec::new(),
+        partial: false,
+    }
+}
+
+fn report(
+    run: RunReport,
+    figures: Figures,
+    thresholds: Vec<ThresholdReport>,
+    phases: Phases,
+    skipped: Vec<Skipped>,
+    request: &Request,
+) -> AnalysisReport {
+    let baseline =
+        BaselineReport { kind: "none".to_owned(), runs: Vec::new(), comparable: false, differences: Vec::new() };
+    AnalysisReport {
+        schema_version: SCHEMA_VERSION,
+        run,
+        verdict: verdict::verdict(&thresholds, request.k6_exit_code),
+        totals: figures.totals,
+        metrics: figures.metrics,
+        endpoints: figures.endpoints,
+        thresholds,
+        phases,
+        baseline,
+        skipped,
+    }
+}
+
+/// Returns what a summary says of the kinds and sub-metrics of its metrics.
+fn declarations(summary: &Summary) -> Vec<MetricDeclaration> {
+    let declaration = |metric: &SummaryMetric| {
+        let (name, filter) = split_metric_filter(&metric.name)?;
+        let is_submetric = metric.name != name;
+        let submetric = Submetric { name: metric.name.clone(), tags: TagSet::from_pairs(filter) };
+        Some(MetricDeclaration {
+            name: name.to_owned(),
+            kind: metric.kind,
+            contains: metric.contains,
+            thresholds: Vec::new(),
+            submetrics: if is_submetric { vec![submetric] } else { Vec::new() },
+        })
+    };
+    summary.metrics.iter().filter_map(declaration).collect()
+}
+
+/// Returns the summaries if they are of the run that was read: together they count its requests and iterations.
+fn own_summaries<'s>(aggregate: &Aggregate, summaries: &'s [(Summary, SourceReport)]) -> Vec<&'s Summary> {
+    let all: Vec<&Summary> = summaries.iter().map(|(summary, _)| summary).collect();
+    let counted = |name: &str| -> f64 {
+        let cells = aggregate.cells.iter().filter(|cell| *aggregate.metrics[cell.metric as usize].name == *name);
+        cells.map(|cell| cell.sum.value()).sum()
+    };
+    let told = |name: &str| -> f64 { all.iter().filter_map(|summary| summary.metric(name)?.values.get("count")).sum() };
+    let fits = ["http_reqs", "iterations"].iter().all(|name| counted(name) == told(name));
+    if fits { all } else { Vec::new() }
+}
+
+/// Returns the thresholds of the request, of the stream and of the run's own summaries.
+fn all_thresholds(aggregate: &Aggregate, own: &[&Summary], request: &Request) -> thresholds::Thresholds {
+    let mut all = request.thresholds.clone();
+    let mut add = |name: &str, source: ThresholdSource| {
+        let known: &mut Vec<ThresholdSource> = all.entry(name.to_owned()).or_default();
+        if !known.iter().any(|old| old.expression == source.expression) {
+            known.push(source);
+        }
+    };
+    for metric in &aggregate.metrics {
+        metric.thresholds.iter().for_each(|threshold| add(&metric.name, threshold.clone()));
+    }
+    for metric in own.iter().flat_map(|summary| &summary.metrics) {
+        for threshold in &metric.thresholds {
+            let expression = threshold.expression.clone();
+            add(&metric.name, ThresholdSource { expression, abort_on_fail: false, delay_abort_eval: None });
+        }
+    }
+    all
 }
 
 /// Names what the figures do not show.
@@ -360,7 +487,7 @@ fn blind_spots(aggregate: &Aggregate, figures: &Figures, thresholds: &thresholds
     let unknown: Vec<&str> = submetrics.map(|sub| sub.name.as_str()).filter(|name| made_by_threshold(name)).collect();
     if !unknown.is_empty() {
         let reason =
-            "k6's JSON names these sub-metrics, but not their thresholds: give them with --threshold".to_owned();
+            "k6's JSON names these sub-metrics, but not their thresholds: give the run's summary as well, or --threshold".to_owned();
         skip(&format!("thresholds of {}", unknown.join(", ")), reason);
     }
     if aggregate.overflow_count > 0 {

@@ -1,7 +1,7 @@
 //! `tidemark analyze`: k6's results in, a report out.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -9,12 +9,12 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-use crate::engine::{self, Keep, Request, SampleInput};
-use crate::ingest::bytes::{self, End};
-use crate::ingest::k6_json::BlockStream;
+use crate::engine::{self, Keep, Request};
+use crate::ingest::bytes::End;
+use crate::ingest::input::{self, Input};
 use crate::model::metric::ThresholdSource;
 use crate::model::report::{AnalysisReport, VerdictKind};
-use crate::model::run::{RunLabels, SourceKind};
+use crate::model::run::RunLabels;
 use crate::model::threshold::Expression;
 use crate::model::time::Timestamp;
 use crate::report::text::{self, Colour};
@@ -25,7 +25,8 @@ use super::{StoreArgument, exit, print};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Analyze {
-    /// k6 JSON output, plain or compressed; `-` is stdin. Several are the pods of one run.
+    /// k6's JSON or CSV output, plain or compressed (`-` is stdin; several are the pods of one run), or its summary, alone
+    /// or beside them.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     /// The test that this is a run of.
@@ -114,14 +115,15 @@ impl Analyze {
         Ok(if interrupted { exit::INTERRUPTED } else { self.exit_code(&report) })
     }
 
-    fn open(&self, stop: &Arc<AtomicBool>) -> anyhow::Result<Vec<SampleInput>> {
+    fn open(&self, stop: &Arc<AtomicBool>) -> anyhow::Result<Vec<Input>> {
         if !(self.quiet_seconds >= 0.0 && self.quiet_seconds < 1e9) {
             bail!("--quiet-seconds {} is not a number of seconds", self.quiet_seconds);
         }
         let end = if self.follow { End::Quiet(Duration::from_secs_f64(self.quiet_seconds)) } else { End::AtEnd };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let decoders = (cores / self.inputs.len()).max(1);
-        self.inputs.iter().map(|path| open(path, end.clone(), decoders, stop)).collect()
+        let open = |path: &PathBuf| input::open(path, end.clone(), decoders, stop.clone());
+        Ok(self.inputs.iter().map(open).collect::<Result<_, _>>()?)
     }
 
     fn thresholds(&self) -> crate::detect::thresholds::Thresholds {
@@ -165,15 +167,6 @@ impl Analyze {
             _ => 0,
         }
     }
-}
-
-fn open(path: &Path, end: End, decoders: usize, stop: &Arc<AtomicBool>) -> anyhow::Result<SampleInput> {
-    let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
-    if path.is_dir() {
-        bail!("{name} is a folder: name the k6 JSON files in it");
-    }
-    let (reader, progress) = bytes::open(path, end, stop.clone()).with_context(|| format!("failed to open {name}"))?;
-    Ok(SampleInput { name, kind: SourceKind::K6Json, stream: BlockStream::start(reader, decoders), progress })
 }
 
 /// Names a folder that no other analysis has: the time, this process, and its place in it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::metric::{MetricKind, ThresholdSource};
 use crate::model::report::{MetricReport, Skipped, ThresholdJudge, ThresholdReport};
-use crate::model::summary::percentile_name;
+use crate::model::summary::{Summary, SummaryMetric, percentile_name};
 use crate::model::threshold::{Aggregation, Expression};
 
 /// Thresholds by the name of their metric or sub-metric.
@@ -45,6 +45,31 @@ pub fn judge(thresholds: &Thresholds, metrics: &[MetricReport]) -> (Vec<Threshol
         }
     }
     (reports, skipped)
+}
+
+/// Returns k6's own verdicts, as its summary holds them.
+pub fn of_summary(summary: &Summary, metrics: &[MetricReport]) -> Vec<ThresholdReport> {
+    let of_metric = |metric: &SummaryMetric| {
+        let figures = metrics.iter().find(|figures| figures.name == metric.name);
+        let verdicts = metric.thresholds.iter().map(|threshold| {
+            let expression = Expression::parse(&threshold.expression).ok();
+            let seen = expression.zip(figures).and_then(|(expression, figures)| {
+                let observed = observed(figures, expression.aggregation).ok()?;
+                observed.compared.filter(|_| observed.is_real)
+            });
+            ThresholdReport {
+                metric: metric.name.clone(),
+                expression: threshold.expression.clone(),
+                passed: threshold.passed,
+                observed: seen,
+                headroom: expression.zip(seen).and_then(|(expression, seen)| expression.headroom(seen)),
+                abort_on_fail: false,
+                judged_by: ThresholdJudge::Summary,
+            }
+        });
+        verdicts.collect::<Vec<_>>()
+    };
+    summary.metrics.iter().flat_map(of_metric).collect()
 }
 
 /// What a threshold sees: the figure that k6 compares, and whether it was ever observed.

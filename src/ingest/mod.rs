@@ -6,7 +6,11 @@
 //! | summary | one object | none | none |
 
 pub mod bytes;
+pub mod input;
+pub mod k6_csv;
 pub mod k6_json;
 pub mod k6_line;
+pub mod k6_summary;
 pub mod k6_time;
 pub mod number;
+pub mod recognise;

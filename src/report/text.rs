@@ -90,7 +90,9 @@ fn threshold_line(
 fn endpoint_line(text: &mut String, endpoint: &EndpointReport) -> std::fmt::Result {
     let method = endpoint.method.as_deref().unwrap_or("");
     let group = endpoint.group.as_deref().unwrap_or("");
-    let name = cut(&format!("{method} {} {group}", endpoint.name), NAME_WIDTH - 3);
+    // Many scripts put the method into the name.
+    let method = if endpoint.name.starts_with(method) { "" } else { method };
+    let name = cut(format!("{method} {} {group}", endpoint.name).trim_start(), NAME_WIDTH - 3);
     let failed = endpoint.failed_requests_rate.map_or("-".to_owned(), |rate| format!("{:.1} %", rate * 100.0));
     write!(text, "  {name:<width$}{:>10}{failed:>10}", endpoint.requests_count, width = NAME_WIDTH - 2)?;
     match &endpoint.latency_ms {

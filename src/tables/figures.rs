@@ -87,7 +87,9 @@ pub fn figures(
         .collect();
     endpoints
         .sort_by(|left, right| right.requests_count.cmp(&left.requests_count).then_with(|| left.name.cmp(&right.name)));
-    let totals = totals(&metrics, aggregate);
+    let mut totals = totals(&metrics);
+    // Samples were read, and none of them was of a request.
+    totals.requests_count.get_or_insert(0);
     let unknown_kinds =
         aggregate.metrics.iter().filter(|metric| metric.kind.is_none()).map(|metric| metric.name.to_string());
     Ok(Figures { metrics, endpoints, totals, unknown_submetrics, unknown_kinds: unknown_kinds.collect() })
@@ -274,15 +276,15 @@ fn endpoint_report(
     }
 }
 
-fn totals(metrics: &[MetricReport], aggregate: &Aggregate) -> Totals {
+/// `metrics`: sorted by name.
+pub(super) fn totals(metrics: &[MetricReport]) -> Totals {
     let value = |metric: &str, name: &str| {
         let index = metrics.binary_search_by(|report| report.name.as_str().cmp(metric)).ok()?;
         metrics[index].values.get(name).copied()
     };
     let count = |metric: &str, name: &str| value(metric, name).map(|value| value as u64);
-    let has_samples = aggregate.first_ns.is_some();
     Totals {
-        requests_count: count("http_reqs", "count").or(has_samples.then_some(0)),
+        requests_count: count("http_reqs", "count"),
         failed_requests_count: count("http_req_failed", "passes"),
         failed_requests_rate: value("http_req_failed", "rate"),
         requests_per_second: value("http_reqs", "rate"),

@@ -6,3 +6,4 @@ pub mod samples;
 pub mod schemas;
 pub mod selection;
 pub mod spill;
+pub mod summary_figures;

@@ -55,11 +55,12 @@ fn beside_good(bad: impl AsRef<[u8]>) -> Vec<u8> {
 
 #[test]
 fn what_holds_no_sample_is_refused() {
-    check_bad_input(b"", 3, "holds no k6 sample: it is empty");
-    check_bad_input(b"\n\n", 3, "its lines are empty");
-    check_bad_input(b"<html>\n</html>\n", 3, "line 1: not a line of k6");
-    check_bad_input(b"<html>\n</html>\n", 3, "in \"<html>\"");
-    check_bad_input(&[0; 4096], 3, "not a line of k6");
+    check_bad_input(b"", 3, "it looks like nothing: it is empty");
+    check_bad_input(b"\n\n", 3, "it is empty");
+    check_bad_input(b"<html>\n</html>\n", 3, "an HTML page");
+    check_bad_input(&[0; 4096], 3, "binary data");
+    check_bad_input(b"{\"log\": 1}", 3, "JSON of another program");
+    check_bad_input(GOOD.replace("2026", "0001").as_bytes(), 3, "holds no k6 sample: line 1: time");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::front_door::{analyze, data};
+use crate::front_door::{analyze, data, tidemark};
 
 /// Runs with a stream and k6's `--summary-export` beside it.
 fn runs() -> Vec<PathBuf> {
@@ -94,6 +94,70 @@ fn endpoints_add_up_to_the_run() {
     }
 }
 
+/// Analyses several inputs as one run.
+fn analyze_together(inputs: &[&str]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let inputs = inputs.iter().map(|name| data(name));
+    crate::front_door::json(
+        &tidemark(folder.path()).args(["analyze", "--format", "json"]).args(inputs).output().unwrap(),
+    )
+}
+
+#[test]
+fn with_the_summary_every_threshold_is_judged_from_the_samples_as_k6_did() {
+    let summary = summary(&data("checkout"));
+    for stream in ["checkout/k6.json.gz", "checkout/k6.csv.gz"] {
+        for shape in ["checkout/summary-export.json", "checkout/handle-summary.json"] {
+            let report = analyze_together(&[stream, shape]);
+            let judged = report["thresholds"].as_array().unwrap();
+            let mut compared_count = 0;
+            for (metric, figures) in summary["metrics"].as_object().unwrap() {
+                for (expression, failed) in figures["thresholds"].as_object().into_iter().flatten() {
+                    let found =
+                        judged.iter().find(|ours| ours["metric"] == **metric && ours["expression"] == **expression);
+                    let found = found.unwrap_or_else(|| panic!("{stream} {metric} {expression} is not judged"));
+                    assert_eq!(found["passed"].as_bool(), Some(!failed.as_bool().unwrap()), "{metric} {expression}");
+                    assert_eq!(found["judged_by"], "samples");
+                    compared_count += 1;
+                }
+            }
+            assert_eq!(judged.len(), compared_count, "no threshold that k6 does not have");
+        }
+    }
+}
+
+#[test]
+fn a_summary_alone_keeps_k6s_verdicts() {
+    let report = analyze_together(&["checkout/summary-export.json"]);
+    assert_eq!(report["verdict"]["kind"], "thresholds_failed");
+    assert_eq!(report["totals"]["requests_count"], summary(&data("checkout"))["metrics"]["http_reqs"]["count"]);
+    let machine = analyze_together(&["machine-summary/summary-export.json"]);
+    assert_eq!(machine["verdict"]["kind"], "inconclusive", "this shape holds no threshold");
+    assert_eq!(machine["run"]["k6_version"], "2.2.0");
+}
+
+#[test]
+fn a_summary_of_another_run_is_left_out_and_named() {
+    let report = analyze_together(&["checkout/k6.json.gz", "clean/summary-export.json"]);
+    let skipped = report["skipped"].to_string();
+    assert!(skipped.contains("clean/summary-export.json") && skipped.contains("another run"), "{skipped}");
+}
+
+#[test]
+fn csv_gives_the_figures_of_the_json_as_far_as_it_holds_them() {
+    let (json, csv) = (analyze(&data("checkout/k6.json.gz")), analyze(&data("checkout/k6.csv.gz")));
+    let latency = |report: &Value| -> Vec<Value> {
+        let endpoints = report["endpoints"].as_array().unwrap().iter();
+        endpoints
+            .map(|endpoint| serde_json::json!([endpoint["name"], endpoint["latency_ms"], endpoint["statuses"]]))
+            .collect()
+    };
+    assert_eq!(latency(&json), latency(&csv));
+    for total in ["requests_count", "failed_requests_count", "iterations_count", "checks_passed_count", "vus_max"] {
+        assert_eq!(json["totals"][total], csv["totals"][total], "{total}");
+    }
+}
+
 #[test]
 fn a_threshold_of_a_submetric_is_judged_when_it_is_given() {
     let run = data("checkout");
@@ -109,11 +173,8 @@ fn a_threshold_of_a_submetric_is_judged_when_it_is_given() {
     }
     assert!(expected.len() > 3);
     let folder = tempfile::tempdir().unwrap();
-    let output = crate::front_door::tidemark(folder.path())
-        .args(["analyze", "--format", "json"])
-        .args(arguments)
-        .arg(stream(&run))
-        .output();
+    let output =
+        tidemark(folder.path()).args(["analyze", "--format", "json"]).args(arguments).arg(stream(&run)).output();
     let report = crate::front_door::json(&output.unwrap());
     for (metric, expression, passed) in expected {
         let found = report["thresholds"]
