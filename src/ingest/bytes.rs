@@ -20,11 +20,17 @@ pub struct Progress {
     hasher: Mutex<Sha256>,
 }
 
+/// A larger input is not hashed: its SHA-256 alone would take as long as its analysis. k6's gzip of 1 GB is below it.
+const HASHED_BYTES_MAX: u64 = 64 << 20;
+
 impl Progress {
-    /// Returns the SHA-256 of the bytes read so far, in hexadecimal.
-    pub fn sha256(&self) -> String {
+    /// Returns the SHA-256 of the bytes read so far, in hexadecimal; none when they are too many.
+    pub fn sha256(&self) -> Option<String> {
+        if self.bytes_read.load(Ordering::Relaxed) > HASHED_BYTES_MAX {
+            return None;
+        }
         let hasher = self.hasher.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        Some(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }
 
@@ -40,10 +46,12 @@ pub enum End {
 /// Opens `path` (`-` is stdin). The reader ends early, as at the end of the file, when `stop` is set.
 pub fn open(path: &Path, end: End, stop: Arc<AtomicBool>) -> io::Result<(Box<dyn Read + Send>, Arc<Progress>)> {
     let progress = Arc::new(Progress::default());
+    let mut size_known = 0;
     let file: Box<dyn Read + Send> = if path == Path::new("-") {
         Box::new(io::stdin())
     } else {
         let file = File::open(path)?;
+        size_known = file.metadata()?.len();
         match end {
             End::AtEnd => Box::new(file),
             End::Quiet(quiet) => {
@@ -51,7 +59,8 @@ pub fn open(path: &Path, end: End, stop: Arc<AtomicBool>) -> io::Result<(Box<dyn
             }
         }
     };
-    let counted = Counted { inner: file, progress: progress.clone(), stop };
+    let is_hashed = size_known <= HASHED_BYTES_MAX;
+    let counted = Counted { inner: file, progress: progress.clone(), is_hashed, stop };
     Ok((decompressed(Box::new(counted))?, progress))
 }
 
@@ -87,6 +96,7 @@ pub fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 struct Counted {
     inner: Box<dyn Read + Send>,
     progress: Arc<Progress>,
+    is_hashed: bool,
     stop: Arc<AtomicBool>,
 }
 
@@ -100,9 +110,11 @@ impl Read for Counted {
             Err(error) if error.kind() == io::ErrorKind::Interrupted && self.stop.load(Ordering::Relaxed) => 0,
             result => result?,
         };
-        self.progress.bytes_read.fetch_add(length as u64, Ordering::Relaxed);
-        let mut hasher = self.progress.hasher.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        hasher.update(&buffer[..length]);
+        let before = self.progress.bytes_read.fetch_add(length as u64, Ordering::Relaxed);
+        if self.is_hashed && before <= HASHED_BYTES_MAX {
+            let mut hasher = self.progress.hasher.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            hasher.update(&buffer[..length]);
+        }
         Ok(length)
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::model::run::{SourceKind, SourceReport};
 use crate::model::summary::Summary;
+use crate::tables::pool::Pool;
 use crate::tables::samples::SampleBlock;
 
 use super::bytes::{self, End, Progress};
@@ -79,6 +80,14 @@ impl SampleStream {
         match self {
             SampleStream::Json(blocks) => blocks.decoders(),
             SampleStream::Csv(_) => 1,
+        }
+    }
+
+    /// Where blocks go when nobody needs them any more; none when they are not used again.
+    pub fn spent_blocks(&self) -> Option<Pool<SampleBlock>> {
+        match self {
+            SampleStream::Json(blocks) => Some(blocks.spent_blocks().clone()),
+            SampleStream::Csv(_) => None,
         }
     }
 

@@ -6,12 +6,13 @@ use std::thread::JoinHandle;
 
 use memchr::{memchr, memrchr};
 
+use crate::tables::pool::Pool;
 use crate::tables::samples::SampleBlock;
 
 use super::k6_line::LineDecoder;
 
-/// Bytes that are decoded at once: small enough for the second-level cache.
-const BLOCK_BYTES: usize = 1 << 20;
+/// Bytes that are decoded at once: what is read, decoded and counted of it stays in the cache.
+const BLOCK_BYTES: usize = 512 << 10;
 
 /// A read that gives less is taken for a stream that waits for its writer.
 const SLOW_READ_BYTES: usize = 4 << 10;
@@ -28,8 +29,21 @@ pub struct StreamEnd {
     pub reason: Option<String>,
 }
 
+/// Bytes that were read: `bytes[..length]`. What is behind them is room that was used before.
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    length: usize,
+}
+
+impl Buffer {
+    fn filled(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
 enum Work {
-    Lines(Vec<u8>),
+    Lines(Buffer),
     /// A line of so many bytes, not kept.
     TooLong(u64),
 }
@@ -41,6 +55,7 @@ pub struct BlockStream {
     next: usize,
     reader: Option<JoinHandle<StreamEnd>>,
     end: StreamEnd,
+    spent_blocks: Pool<SampleBlock>,
 }
 
 impl BlockStream {
@@ -48,15 +63,22 @@ impl BlockStream {
     pub fn start(input: Box<dyn Read + Send>, decoders: usize) -> BlockStream {
         let mut lines = Vec::new();
         let mut blocks = Vec::new();
+        let (spent_buffers, spent_blocks) = (Pool::default(), Pool::default());
         for _ in 0..decoders.max(1) {
             let (lines_in, lines_out) = sync_channel::<Work>(1);
             let (blocks_in, blocks_out) = sync_channel(1);
-            std::thread::spawn(move || decode_all(&lines_out, &blocks_in));
+            let (spent_buffers, spent_blocks) = (spent_buffers.clone(), spent_blocks.clone());
+            spawn("decode", move || decode_all(&lines_out, &blocks_in, &spent_buffers, &spent_blocks));
             lines.push(lines_in);
             blocks.push(blocks_out);
         }
-        let reader = std::thread::spawn(move || read_all(input, &lines));
-        BlockStream { blocks, next: 0, reader: Some(reader), end: StreamEnd::default() }
+        let reader = spawn("read", move || read_all(input, &lines, &spent_buffers));
+        BlockStream { blocks, next: 0, reader: Some(reader), end: StreamEnd::default(), spent_blocks }
+    }
+
+    /// Where the blocks go when nobody needs them any more.
+    pub fn spent_blocks(&self) -> &Pool<SampleBlock> {
+        &self.spent_blocks
     }
 
     /// Returns the next block, and the decoder that its labels belong to; none at the end.
@@ -88,17 +110,33 @@ impl BlockStream {
     }
 }
 
-fn decode_all(lines: &Receiver<Work>, blocks: &SyncSender<SampleBlock>) {
+/// Names the thread, so that a profile tells who is busy.
+fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).expect("the system starts a thread")
+}
+
+fn decode_all(
+    lines: &Receiver<Work>,
+    blocks: &SyncSender<SampleBlock>,
+    spent_buffers: &Pool<Buffer>,
+    spent_blocks: &Pool<SampleBlock>,
+) {
     let mut decoder = LineDecoder::default();
     for work in lines {
-        let block = match work {
-            Work::Lines(bytes) => decoder.decode(&bytes),
-            Work::TooLong(bytes) => {
-                let mut block = SampleBlock { lines_count: 1, ..SampleBlock::default() };
-                block.reject(1, format!("the line has {bytes} bytes, more than {LINE_BYTES_MAX}"));
-                block
+        let mut block = spent_blocks.take();
+        block.clear();
+        match work {
+            Work::Lines(buffer) => {
+                decoder.decode(buffer.filled(), &mut block);
+                if buffer.bytes.len() <= 2 * BLOCK_BYTES {
+                    spent_buffers.give(buffer);
+                }
             }
-        };
+            Work::TooLong(bytes) => {
+                block.lines_count = 1;
+                block.reject(1, format!("the line has {bytes} bytes, more than {LINE_BYTES_MAX}"));
+            }
+        }
         if blocks.send(block).is_err() {
             return;
         }
@@ -106,44 +144,57 @@ fn decode_all(lines: &Receiver<Work>, blocks: &SyncSender<SampleBlock>) {
 }
 
 /// Deals whole lines to the decoders in turn until the input ends or the decoders are gone.
-fn read_all(mut input: Box<dyn Read + Send>, decoders: &[SyncSender<Work>]) -> StreamEnd {
+fn read_all(mut input: Box<dyn Read + Send>, decoders: &[SyncSender<Work>], spent: &Pool<Buffer>) -> StreamEnd {
     let mut turn = 0;
     let mut send = |work: Work| {
         let sent = decoders[turn].send(work).is_ok();
         turn = (turn + 1) % decoders.len();
         sent
     };
-    let mut rest: Vec<u8> = Vec::new();
+    let mut buffer = Buffer::default();
     loop {
-        let mut buffer = Vec::with_capacity(BLOCK_BYTES + rest.len());
-        buffer.append(&mut rest);
         let more = read_more(&mut input, &mut buffer);
         if more.ended || more.failure.is_some() {
-            let mut end = stream_end(more.failure, &buffer);
-            if !buffer.is_empty() && !send(Work::Lines(buffer)) {
+            let mut end = stream_end(more.failure, buffer.filled());
+            if buffer.length > 0 && !send(Work::Lines(buffer)) {
                 end.truncated = true;
             }
             return end;
         }
-        match memrchr(b'\n', &buffer) {
+        match memrchr(b'\n', buffer.filled()) {
             Some(last) => {
-                rest = buffer.split_off(last + 1);
+                let mut next = spent.take();
+                next.length = 0;
+                fill(&mut next, &buffer.filled()[last + 1..]);
+                buffer.length = last + 1;
                 if !send(Work::Lines(buffer)) {
                     return StreamEnd { truncated: true, reason: None };
                 }
+                buffer = next;
             }
-            None if buffer.len() > LINE_BYTES_MAX => match skip_line(&mut input, buffer.len() as u64) {
+            None if buffer.length > LINE_BYTES_MAX => match skip_line(&mut input, buffer.length as u64) {
                 Ok((bytes, after)) => {
                     if !send(Work::TooLong(bytes)) {
                         return StreamEnd { truncated: true, reason: None };
                     }
-                    rest = after;
+                    buffer = Buffer::default();
+                    fill(&mut buffer, &after);
                 }
                 Err(error) => return StreamEnd { truncated: true, reason: Some(error.to_string()) },
             },
-            None => rest = buffer,
+            None => {}
         }
     }
+}
+
+/// Appends `bytes`.
+fn fill(buffer: &mut Buffer, bytes: &[u8]) {
+    let end = buffer.length + bytes.len();
+    if buffer.bytes.len() < end {
+        buffer.bytes.resize(end.max(BLOCK_BYTES), 0);
+    }
+    buffer.bytes[buffer.length..end].copy_from_slice(bytes);
+    buffer.length = end;
 }
 
 /// What came of reading once more.
@@ -153,20 +204,22 @@ struct More {
 }
 
 /// Appends to `buffer`: a slow stream is decoded as it comes, a fast one in full blocks.
-fn read_more(input: &mut dyn Read, buffer: &mut Vec<u8>) -> More {
-    let start = buffer.len();
-    buffer.resize(start + BLOCK_BYTES, 0);
-    let mut length = 0;
+fn read_more(input: &mut dyn Read, buffer: &mut Buffer) -> More {
+    // What is left of the last line before, and at least half a block more.
+    if buffer.bytes.len() < buffer.length + BLOCK_BYTES / 2 {
+        buffer.bytes.resize(buffer.length + BLOCK_BYTES, 0);
+    }
     let mut more = More { ended: false, failure: None };
+    let enough = buffer.length + BLOCK_BYTES / 2;
     // Pipes and decompressors give little at a time: go on until a block is half full, unless the stream is slow.
-    while length < BLOCK_BYTES / 2 {
-        match input.read(&mut buffer[start + length..]) {
+    while buffer.length < enough {
+        match input.read(&mut buffer.bytes[buffer.length..]) {
             Ok(0) => {
                 more.ended = true;
                 break;
             }
             Ok(read) => {
-                length += read;
+                buffer.length += read;
                 if read < SLOW_READ_BYTES {
                     break;
                 }
@@ -178,7 +231,6 @@ fn read_more(input: &mut dyn Read, buffer: &mut Vec<u8>) -> More {
             }
         }
     }
-    buffer.truncate(start + length);
     more
 }
 

@@ -1,9 +1,12 @@
 //! Lines of k6's JSON output to columns.
 //!
-//! The fast path takes a `Point` line in k6's own key order, and guesses: the metric that followed this one the last
-//! time, the time and the tags of the line before. A guess that holds costs one comparison of bytes. Whatever else a line
-//! is (other order, white space, escapes, a `Metric` line, garbage) goes to the other path, which is slower and gives the
-//! same rows: `tests/all/decoder.rs` proves it on generated lines.
+//! A line goes down the first of three paths that takes it; all give the same rows, as `tests/all/decoder.rs` proves on
+//! generated lines.
+//!
+//! - `guessed`: metric and tags are those that followed the line before one of the last two times. A guess that holds costs
+//!   two comparisons of bytes; only the time and the value are read.
+//! - `ordered`: a `Point` line in k6's own key order; metric and tags are looked up by their bytes.
+//! - `any`: whatever else a line is: other order, white space, escapes, a `Metric` line, garbage.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,6 +29,7 @@ const AFTER_METRIC: &[u8] = b"\",\"type\":\"Point\",\"data\":{\"time\":\"";
 const AFTER_TIME: &[u8] = b",\"value\":";
 const AFTER_VALUE: &[u8] = b",\"tags\":";
 const AFTER_TAGS: &[u8] = b",\"metadata\":";
+const POINT_END: &[u8] = b"}}\n";
 
 /// Bytes of remembered tags beyond which a decoder begins anew: ids in tags must not fill the memory.
 const REMEMBERED_BYTES_MAX: usize = 8 << 20;
@@ -36,30 +40,45 @@ const NO_LABEL: u32 = u32::MAX;
 struct KnownMetric {
     name: Arc<str>,
     /// A line of this metric from its start to its time.
-    line_start: Vec<u8>,
-    /// The metric that came after this one the last time.
-    next: u32,
+    line_start: Box<[u8]>,
 }
 
 #[derive(Debug)]
 struct KnownTags {
-    raw: Box<[u8]>,
+    /// As it stands behind a value: `,"tags":{..}`.
+    text: Box<[u8]>,
     tags: Arc<TagSet>,
     /// By metric; `NO_LABEL` where the pair was not met yet.
     labels: Vec<u32>,
 }
 
+impl KnownTags {
+    /// The object alone.
+    fn raw(&self) -> &[u8] {
+        &self.text[AFTER_VALUE.len()..]
+    }
+}
+
+/// A metric with tags, and what came after it.
+#[derive(Debug, Clone, Copy)]
+struct KnownLabel {
+    metric: u32,
+    tags: u32,
+    /// The two labels that followed last, the newer one first.
+    next: [u32; 2],
+}
+
 /// Decodes lines, block after block, and remembers metrics, tags and times between them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LineDecoder {
     metrics: Vec<KnownMetric>,
     metric_index: FxHashMap<Box<[u8]>, u32>,
     tags: Vec<KnownTags>,
     tags_index: HashTable<u32>,
-    labels_count: u32,
+    labels: Vec<KnownLabel>,
     remembered_bytes: usize,
-    last_metric: u32,
-    last_tags: u32,
+    /// Of the line before; `NO_LABEL` at the start.
+    last_label: u32,
     time: TimeParser,
     /// With the closing quote.
     last_time_text: Vec<u8>,
@@ -67,18 +86,27 @@ pub struct LineDecoder {
     last_metadata: Vec<u8>,
 }
 
-/// A row that the fast path read, and the length of its line with the line's end.
-struct Row {
-    time_ns: i64,
-    value: f64,
-    label: u32,
-    length: usize,
+impl Default for LineDecoder {
+    fn default() -> LineDecoder {
+        LineDecoder {
+            metrics: Vec::new(),
+            metric_index: FxHashMap::default(),
+            tags: Vec::new(),
+            tags_index: HashTable::new(),
+            labels: Vec::new(),
+            remembered_bytes: 0,
+            last_label: NO_LABEL,
+            time: TimeParser::default(),
+            last_time_text: Vec::new(),
+            last_time_ns: 0,
+            last_metadata: Vec::new(),
+        }
+    }
 }
 
 impl LineDecoder {
-    /// Decodes whole lines; the last one may lack its end.
-    pub fn decode(&mut self, bytes: &[u8]) -> SampleBlock {
-        let mut block = SampleBlock::default();
+    /// Decodes whole lines into an empty block; the last one may lack its end.
+    pub fn decode(&mut self, bytes: &[u8], block: &mut SampleBlock) {
         if self.remembered_bytes > REMEMBERED_BYTES_MAX {
             *self = LineDecoder::default();
             block.labels_begin_anew = true;
@@ -91,64 +119,95 @@ impl LineDecoder {
         let mut rest = bytes;
         while !rest.is_empty() {
             block.lines_count += 1;
-            if let Some(row) = self.fast(rest, &mut block) {
-                block.times_ns.push(row.time_ns);
-                block.values.push(row.value);
-                block.labels.push(row.label);
-                rest = &rest[row.length..];
-                continue;
+            if let Some(length) = self.guessed(rest, 0, block) {
+                rest = &rest[length..];
+            } else if let Some(length) = self.guessed(rest, 1, block).or_else(|| self.ordered(rest, block)) {
+                rest = &rest[length..];
+            } else {
+                let end = memchr(b'\n', rest).unwrap_or(rest.len());
+                if let Err(reason) = self.any(&rest[..end], block) {
+                    block.reject(block.lines_count, reason);
+                }
+                rest = &rest[(end + 1).min(rest.len())..];
             }
-            let end = memchr(b'\n', rest).unwrap_or(rest.len());
-            if let Err(reason) = self.any(&rest[..end], &mut block) {
-                block.reject(block.lines_count, reason);
-            }
-            rest = &rest[(end + 1).min(rest.len())..];
         }
-        block
     }
 
-    /// Reads a `Point` line in k6's own form; none when the line at the start of `rest` is anything else.
-    #[inline]
-    fn fast(&mut self, rest: &[u8], block: &mut SampleBlock) -> Option<Row> {
-        let (metric, mut at) = self.fast_metric(rest)?;
-        at += self.fast_time(&rest[at..])?;
+    /// Takes a line that is as the lines before lead to expect: returns its length, none when it is anything else.
+    ///
+    /// `which`: of the two labels that followed the last one before.
+    #[inline(always)]
+    fn guessed(&mut self, rest: &[u8], which: usize, block: &mut SampleBlock) -> Option<usize> {
+        let guess = self.labels.get(self.last_label as usize)?.next[which];
+        let KnownLabel { metric, tags, .. } = *self.labels.get(guess as usize)?;
+        let line_start = &*self.metrics[metric as usize].line_start;
+        let mut at = rest.starts_with(line_start).then_some(line_start.len())?;
+        at += self.read_time(&rest[at..])?;
+        at += rest[at..].starts_with(AFTER_TIME).then_some(AFTER_TIME.len())?;
+        let (value, length) = number::parse_prefix(&rest[at..])?;
+        at += length;
+        let tags_text = &*self.tags[tags as usize].text;
+        at += rest[at..].starts_with(tags_text).then_some(tags_text.len())?;
+        at += if rest[at..].starts_with(POINT_END) { POINT_END.len() } else { self.unusual_end(&rest[at..], block)? };
+        if which == 1 {
+            self.follow(guess);
+        }
+        self.last_label = guess;
+        push(block, self.last_time_ns, value, guess);
+        Some(at)
+    }
+
+    /// Takes a `Point` line in k6's own form: returns its length, none when the line at the start of `rest` is anything else.
+    fn ordered(&mut self, rest: &[u8], block: &mut SampleBlock) -> Option<usize> {
+        let (metric, mut at) = self.ordered_metric(rest)?;
+        at += self.read_time(&rest[at..])?;
         at += rest[at..].starts_with(AFTER_TIME).then_some(AFTER_TIME.len())?;
         let (value, length) = number::parse_prefix(&rest[at..])?;
         at += length;
         at += rest[at..].starts_with(AFTER_VALUE).then_some(AFTER_VALUE.len())?;
-        let (tags, length) = self.fast_tags(&rest[at..])?;
+        // Tags that are known need not be taken apart to find their end.
+        let until_line_end = &rest[at..at + memchr(b'\n', &rest[at..]).unwrap_or(0)];
+        let known = until_line_end.strip_suffix(b"}}").and_then(|raw| Some((self.known_tags(raw)?, raw.len())));
+        let (tags, length) = match known {
+            Some(known) => known,
+            None => {
+                let raw = &rest[at..at + object_length(&rest[at..])?];
+                (self.tags_of(raw).ok()?, raw.len())
+            }
+        };
         at += length;
+        at += if rest[at..].starts_with(POINT_END) { POINT_END.len() } else { self.unusual_end(&rest[at..], block)? };
+        let label = self.label(metric, tags, block);
+        self.follow(label);
+        push(block, self.last_time_ns, value, label);
+        Some(at)
+    }
+
+    /// Takes the end of a line that has metadata, or is the last one and lacks its line end; returns its length.
+    fn unusual_end(&mut self, rest: &[u8], block: &mut SampleBlock) -> Option<usize> {
+        let mut at = 0;
         let mut metadata = None;
-        if rest[at..].starts_with(AFTER_TAGS) {
+        if rest.starts_with(AFTER_TAGS) {
             at += AFTER_TAGS.len();
             let raw = &rest[at..at + object_length(&rest[at..])?];
             if raw != self.last_metadata.as_slice() {
                 string_pairs(raw).ok()?;
-                self.last_metadata = raw.to_vec();
+                self.last_metadata.clear();
+                self.last_metadata.extend_from_slice(raw);
             }
             metadata = Some(std::str::from_utf8(raw).ok()?);
             at += raw.len();
         }
         let end = &rest[at..];
-        let length = at + if end.starts_with(b"}}\n") { 3 } else { (end == b"}}").then_some(2)? };
-        let label = self.label(metric, tags, block);
+        at += if end.starts_with(POINT_END) { POINT_END.len() } else { (end == b"}}").then_some(2)? };
         if let Some(metadata) = metadata {
             block.metadata.push((block.times_ns.len() as u32, metadata.into()));
         }
-        (self.last_metric, self.last_tags) = (metric, tags);
-        Some(Row { time_ns: self.last_time_ns, value, label, length })
+        Some(at)
     }
 
     /// Returns the metric and where its time begins.
-    #[inline]
-    fn fast_metric(&mut self, rest: &[u8]) -> Option<(u32, usize)> {
-        if let Some(last) = self.metrics.get(self.last_metric as usize) {
-            let guess = last.next;
-            let line_start = &self.metrics[guess as usize].line_start;
-            if rest.starts_with(line_start) {
-                return Some((guess, line_start.len()));
-            }
-        }
+    fn ordered_metric(&mut self, rest: &[u8]) -> Option<(u32, usize)> {
         let name_and_more = rest.strip_prefix(POINT_START)?;
         let name = &name_and_more[..memchr(b'"', name_and_more)?];
         if !name_and_more[name.len()..].starts_with(AFTER_METRIC) {
@@ -161,36 +220,34 @@ impl LineDecoder {
                 self.add_metric(std::str::from_utf8(name).ok().filter(|_| is_plain)?)
             }
         };
-        if let Some(last) = self.metrics.get_mut(self.last_metric as usize) {
-            last.next = metric;
-        }
         Some((metric, POINT_START.len() + name.len() + AFTER_METRIC.len()))
     }
 
     /// Sets `last_time_ns`; returns the length of the time's text with its closing quote.
-    #[inline]
-    fn fast_time(&mut self, rest: &[u8]) -> Option<usize> {
+    #[inline(always)]
+    fn read_time(&mut self, rest: &[u8]) -> Option<usize> {
         if !self.last_time_text.is_empty() && rest.starts_with(&self.last_time_text) {
             return Some(self.last_time_text.len());
         }
-        // The longest time that Go writes has 35 characters.
-        let end = memchr(b'"', &rest[..rest.len().min(40)])?;
+        // Whatever fails below, the text must not stand for another time.
         self.last_time_text.clear();
-        self.last_time_ns = self.time.parse(&rest[..end])?;
-        self.last_time_text.extend_from_slice(&rest[..=end]);
-        Some(end + 1)
+        let (time_ns, length) = self.time.parse_prefix(rest)?;
+        if rest.get(length) != Some(&b'"') {
+            return None;
+        }
+        self.last_time_ns = time_ns;
+        self.last_time_text.extend_from_slice(&rest[..=length]);
+        Some(length + 1)
     }
 
-    /// Returns the tags at the start of `rest`, and the length of their object.
-    #[inline]
-    fn fast_tags(&mut self, rest: &[u8]) -> Option<(u32, usize)> {
-        if let Some(last) = self.tags.get(self.last_tags as usize)
-            && rest.starts_with(&last.raw)
+    /// Notes which label came after the last one.
+    fn follow(&mut self, label: u32) {
+        if let Some(KnownLabel { next, .. }) = self.labels.get_mut(self.last_label as usize)
+            && next[0] != label
         {
-            return Some((self.last_tags, last.raw.len()));
+            *next = [label, next[0]];
         }
-        let raw = &rest[..object_length(rest)?];
-        Some((self.tags_of(raw).ok()?, raw.len()))
+        self.last_label = label;
     }
 
     /// Reads a line of any form.
@@ -228,38 +285,40 @@ impl LineDecoder {
             Some(metric) => *metric,
             None => self.add_metric(metric),
         };
-        let label = self.label(metric, tags, block);
         if let Some(metadata) = point.metadata {
             string_pairs(metadata.get().as_bytes()).map_err(|reason| format!("metadata: {reason}"))?;
             block.metadata.push((block.times_ns.len() as u32, metadata.get().into()));
         }
-        block.times_ns.push(time_ns);
-        block.values.push(value);
-        block.labels.push(label);
+        let label = self.label(metric, tags, block);
+        self.follow(label);
+        push(block, time_ns, value, label);
         Ok(())
     }
 
     fn add_metric(&mut self, name: &str) -> u32 {
         let index = self.metrics.len() as u32;
-        let line_start = [POINT_START, name.as_bytes(), AFTER_METRIC].concat();
+        let line_start = [POINT_START, name.as_bytes(), AFTER_METRIC].concat().into();
         self.remembered_bytes += 4 * name.len() + 64;
-        self.metrics.push(KnownMetric { name: Arc::from(name), line_start, next: index });
+        self.metrics.push(KnownMetric { name: Arc::from(name), line_start });
         self.metric_index.insert(name.as_bytes().into(), index);
         index
     }
 
+    fn known_tags(&self, raw: &[u8]) -> Option<u32> {
+        self.tags_index.find(hash(raw), |index| *self.tags[*index as usize].raw() == *raw).copied()
+    }
+
     fn tags_of(&mut self, raw: &[u8]) -> Result<u32, String> {
-        let hash = hash(raw);
-        let tags = &self.tags;
-        if let Some(index) = self.tags_index.find(hash, |index| *tags[*index as usize].raw == *raw) {
-            return Ok(*index);
+        if let Some(index) = self.known_tags(raw) {
+            return Ok(index);
         }
         let parsed = TagSet::from_pairs(string_pairs(raw).map_err(|reason| format!("tags: {reason}"))?);
         let index = self.tags.len() as u32;
         self.remembered_bytes += 3 * raw.len() + 128;
-        self.tags.push(KnownTags { raw: raw.into(), tags: Arc::new(parsed), labels: Vec::new() });
+        let text = [AFTER_VALUE, raw].concat().into();
+        self.tags.push(KnownTags { text, tags: Arc::new(parsed), labels: Vec::new() });
         let tags = &self.tags;
-        self.tags_index.insert_unique(hash, index, |index| self::hash(&tags[*index as usize].raw));
+        self.tags_index.insert_unique(hash(raw), index, |index| self::hash(tags[*index as usize].raw()));
         Ok(index)
     }
 
@@ -274,12 +333,19 @@ impl LineDecoder {
         if known.labels.len() <= metric as usize {
             known.labels.resize(metric as usize + 1, NO_LABEL);
         }
-        let label = self.labels_count;
+        let label = self.labels.len() as u32;
         known.labels[metric as usize] = label;
-        self.labels_count += 1;
+        self.labels.push(KnownLabel { metric, tags, next: [label; 2] });
         block.new_labels.push(Label { metric: self.metrics[metric as usize].name.clone(), tags: known.tags.clone() });
         label
     }
+}
+
+#[inline(always)]
+fn push(block: &mut SampleBlock, time_ns: i64, value: f64, label: u32) {
+    block.times_ns.push(time_ns);
+    block.values.push(value);
+    block.labels.push(label);
 }
 
 fn hash(bytes: &[u8]) -> u64 {

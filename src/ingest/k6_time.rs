@@ -2,6 +2,8 @@
 
 use crate::model::time::NANOSECONDS_PER_SECOND;
 
+use super::number::Digits;
+
 /// Remembers the minute of the last time, so that only seconds and fraction are computed again.
 #[derive(Debug, Default)]
 pub struct TimeParser {
@@ -13,47 +15,61 @@ pub struct TimeParser {
 impl TimeParser {
     /// Parses `2026-11-22T20:59:43.602155916Z` or with an offset such as `+01:00`; none when it is anything else, or
     /// outside the years 1678 to 2261.
-    #[inline]
     pub fn parse(&mut self, text: &[u8]) -> Option<i64> {
-        if text.len() < 20 {
-            return None;
+        let (time_ns, length) = self.parse_prefix(text)?;
+        (length == text.len()).then_some(time_ns)
+    }
+
+    /// Parses the time at the start of `text`; returns it and its length.
+    #[inline(always)]
+    pub fn parse_prefix(&mut self, text: &[u8]) -> Option<(i64, usize)> {
+        let minute_text = text.first_chunk::<17>()?;
+        if *minute_text != self.minute_text {
+            self.minute_seconds = minute_seconds(minute_text)?;
+            self.minute_text = *minute_text;
         }
-        if text[..17] != self.minute_text {
-            self.minute_seconds = minute_seconds(&text[..17])?;
-            self.minute_text.copy_from_slice(&text[..17]);
-        }
-        let second = two_digits(&text[17..])?;
+        let second = two_digits(text.get(17..19)?)?;
         if second > 59 {
             return None;
         }
-        let (nanoseconds, fraction_length) = if text[19] == b'.' { fraction(&text[20..])? } else { (0, 0) };
-        let zone_start = 19 + if fraction_length > 0 { fraction_length + 1 } else { 0 };
-        let offset_seconds = zone_offset_seconds(&text[zone_start..])?;
+        let (nanoseconds, zone_start) = match text.get(19)? {
+            b'.' => {
+                let (nanoseconds, length) = fraction(&text[20..])?;
+                (nanoseconds, 20 + length)
+            }
+            _ => (0, 19),
+        };
+        let (offset_seconds, end) = match text.get(zone_start)? {
+            b'Z' => (0, zone_start + 1),
+            _ => (zone_offset_seconds(text.get(zone_start..zone_start + 6)?)?, zone_start + 6),
+        };
         let seconds = self.minute_seconds + second - offset_seconds;
-        seconds.checked_mul(NANOSECONDS_PER_SECOND)?.checked_add(nanoseconds)
+        Some((seconds.checked_mul(NANOSECONDS_PER_SECOND)?.checked_add(nanoseconds)?, end))
     }
 }
 
 /// Returns the nanoseconds of the digits at the start of `text`, 1 to 9 of them, and how many there are.
+#[inline(always)]
 fn fraction(text: &[u8]) -> Option<(i64, usize)> {
-    let mut nanoseconds = 0;
-    let mut length = 0;
-    while length < text.len() && text[length].is_ascii_digit() {
-        if length == 9 {
-            return None;
-        }
-        nanoseconds = nanoseconds * 10 + i64::from(text[length] - b'0');
+    const SCALE: [i64; 10] = [1_000_000_000, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+    let (mut value, mut length) = match Digits::at(text) {
+        Some(digits) => (digits.value as i64, digits.length),
+        None => (0, 0),
+    };
+    // The ninth digit; at the end of the input all of them.
+    while length < 10 && text.get(length).is_some_and(u8::is_ascii_digit) {
+        value = value * 10 + i64::from(text[length] - b'0');
         length += 1;
     }
-    const SCALE: [i64; 10] = [1_000_000_000, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
-    (length > 0).then_some((nanoseconds * SCALE[length], length))
+    if length == 0 || length > 9 {
+        return None;
+    }
+    Some((value * SCALE[length], length))
 }
 
+/// `zone`: 6 bytes, `+01:00`.
 fn zone_offset_seconds(zone: &[u8]) -> Option<i64> {
-    if zone == b"Z" {
-        return Some(0);
-    }
-    if zone.len() != 6 || zone[3] != b':' {
+    if zone[3] != b':' {
         return None;
     }
     let (hours, minutes) = (two_digits(&zone[1..])?, two_digits(&zone[4..])?);
@@ -68,8 +84,8 @@ fn zone_offset_seconds(zone: &[u8]) -> Option<i64> {
     }
 }
 
-/// `text`: 17 bytes, `2026-11-22T20:59:`.
-fn minute_seconds(text: &[u8]) -> Option<i64> {
+/// `text`: `2026-11-22T20:59:`.
+fn minute_seconds(text: &[u8; 17]) -> Option<i64> {
     let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
     if separators.iter().any(|(index, byte)| text[*index] != *byte) {
         return None;

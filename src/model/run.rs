@@ -57,8 +57,8 @@ pub struct SourceReport {
     pub kind: SourceKind,
     /// As it lies on the disk or came down the pipe, before it was decompressed.
     pub bytes: u64,
-    /// Of the same bytes.
-    pub sha256: String,
+    /// Of the same bytes; none for an input of more than 64 MiB, whose hash would take as long as its analysis.
+    pub sha256: Option<String>,
     pub lines_read: u64,
     pub lines_rejected: u64,
     /// The input ended within a line or within its compressed form.

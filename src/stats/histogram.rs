@@ -125,13 +125,6 @@ pub struct Range {
     pub count: u64,
 }
 
-impl Range {
-    #[inline]
-    pub fn holds(&self, key: u64) -> bool {
-        key >> self.shift == self.prefix
-    }
-}
-
 /// Values of one range while they are read once more: kept when they are few, counted finer when they are many.
 #[derive(Debug)]
 pub struct Selection {
@@ -150,13 +143,25 @@ impl Selection {
         Selection { range, kept: Vec::new(), finer: (range.count > keep_max).then(Default::default) }
     }
 
-    /// Takes a value that `range` holds.
-    #[inline]
-    pub fn offer(&mut self, key: u64, value: f64) {
+    /// Takes those of `sorted` (ascending) that the range holds.
+    pub fn offer(&mut self, sorted: &[f64]) {
+        let prefix_of = |value: &f64| order_key(*value) >> self.range.shift;
+        let reaches = |value: Option<&f64>| value.map(prefix_of);
+        // Most ranges lie between the values of a tail that this window does not have.
+        if reaches(sorted.first()) > Some(self.range.prefix) || reaches(sorted.last()) < Some(self.range.prefix) {
+            return;
+        }
+        let begin = sorted.partition_point(|value| prefix_of(value) < self.range.prefix);
+        let held = &sorted[begin..];
+        let held = &held[..held.partition_point(|value| prefix_of(value) == self.range.prefix)];
         let finer_shift = self.finer_shift();
         match &mut self.finer {
-            None => self.kept.push(value),
-            Some(finer) => finer.entry(key >> finer_shift).or_insert(EMPTY).add(1, value),
+            None => self.kept.extend_from_slice(held),
+            Some(finer) => {
+                for value in held {
+                    finer.entry(order_key(*value) >> finer_shift).or_insert(EMPTY).add(1, *value);
+                }
+            }
         }
     }
 
@@ -205,12 +210,7 @@ mod tests {
                 Located::Within(range, within) => (range, within),
             };
             let mut selection = Selection::new(range, keep_max);
-            for value in values {
-                let key = order_key(*value);
-                if range.holds(key) {
-                    selection.offer(key, *value);
-                }
-            }
+            sorted.chunks(11).for_each(|part| selection.offer(part));
             located = selection.locate(within);
         }
         panic!("more readings than the key has bits");

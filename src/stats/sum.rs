@@ -9,6 +9,19 @@ pub struct Sum {
 }
 
 impl Sum {
+    /// Adds up `terms` in four sums side by side: one alone waits for its last step with every term.
+    pub fn of(terms: &[f64]) -> Sum {
+        let mut sums = [Sum::default(); 4];
+        let quadruples = terms.chunks_exact(4);
+        quadruples.remainder().iter().for_each(|term| sums[0].add(*term));
+        for four in quadruples {
+            sums.iter_mut().zip(four).for_each(|(sum, term)| sum.add(*term));
+        }
+        let [mut first, second, third, fourth] = sums;
+        [second, third, fourth].into_iter().for_each(|sum| first.merge(sum));
+        first
+    }
+
     #[inline]
     pub fn add(&mut self, term: f64) {
         let high = self.high + term;
@@ -45,6 +58,7 @@ mod tests {
             sum.add(*term);
             sum
         });
+        assert_eq!(Sum::of(&terms).value(), 4.100000001);
         assert_eq!(forward.value(), 4.100000001);
         assert_eq!(forward.value(), backward.value());
     }

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, MapBuilder, StringArray, StringBuilder,
-    TimestampNanosecondArray, UInt32Array, UInt64Array,
+    ArrayRef, ArrowPrimitiveType, BooleanArray, DictionaryArray, Float64Array, Int32Array, MapBuilder, PrimitiveArray,
+    StringArray, StringBuilder, TimestampNanosecondArray, UInt32Array, UInt64Array,
 };
 use arrow::buffer::ScalarBuffer;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Float64Type, SchemaRef, TimestampNanosecondType, UInt32Type};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding};
@@ -19,6 +19,7 @@ use crate::model::metric::Unit;
 use crate::model::series::SeriesKey;
 use crate::model::tags::TagSet;
 use crate::tables::aggregate::{Aggregate, Window};
+use crate::tables::samples::SampleBlock;
 use crate::tables::schemas;
 
 use super::manifest::TableFile;
@@ -35,6 +36,7 @@ const BATCH_ROWS: usize = 8 << 10;
 #[derive(Debug, Default)]
 struct Pending {
     metric: Arc<str>,
+    rows_of_block: Vec<u32>,
     times_ns: Vec<i64>,
     values: Vec<f64>,
     series: Vec<u32>,
@@ -61,9 +63,9 @@ impl<'a> TableWriter<'a> {
             .set_compression(Compression::LZ4_RAW)
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            // Measured values hardly repeat: a dictionary of them would be built for nothing.
-            .set_column_dictionary_enabled(ColumnPath::from("value"), false)
-            .set_column_dictionary_enabled(ColumnPath::from("time"), false)
+            // Measured values hardly repeat and ids are short: only of texts a dictionary is worth its time.
+            .set_dictionary_enabled(false)
+            .set_column_dictionary_enabled(ColumnPath::from("metric"), true)
             .set_column_encoding(ColumnPath::from("time"), Encoding::DELTA_BINARY_PACKED)
             .build();
         let upload = Upload::start(store, attempt, &format!("{table}.parquet"))?;
@@ -108,16 +110,13 @@ pub struct RunWriter<'a> {
     waiting_windows: Vec<Window>,
 }
 
-/// The samples of a block, as columns of equal length, with the ids that they have in this run.
-pub struct SampleColumns<'b> {
-    pub times_ns: &'b [i64],
-    pub values: &'b [f64],
-    /// Index into `Aggregate::metrics`.
-    pub metrics: &'b [u32],
-    pub series: &'b [u32],
-    pub tag_sets: &'b [u32],
-    /// By row, ascending.
-    pub metadata: &'b [(u32, Box<str>)],
+/// What the store calls the label of a sample.
+#[derive(Debug, Clone, Copy)]
+pub struct SampleIds {
+    /// Index into the metrics in the order of `append_metric`.
+    pub metric: u32,
+    pub series: u32,
+    pub tag_set: u32,
 }
 
 impl<'a> RunWriter<'a> {
@@ -149,23 +148,31 @@ impl<'a> RunWriter<'a> {
         if self.waiting_windows.len() >= BATCH_ROWS { self.write_windows() } else { Ok(()) }
     }
 
-    pub fn append_samples(&mut self, columns: &SampleColumns, aggregate: &Aggregate) -> Result<(), StoreError> {
-        while self.pending.len() < aggregate.metrics.len() {
-            let metric = aggregate.metrics[self.pending.len()].name.clone();
-            self.pending.push(Pending { metric, ..Pending::default() });
+    pub fn append_metric(&mut self, name: Arc<str>) {
+        self.pending.push(Pending { metric: name, ..Pending::default() });
+    }
+
+    /// `ids`: by the labels of the block.
+    pub fn append_samples(&mut self, block: &SampleBlock, ids: &[SampleIds]) -> Result<(), StoreError> {
+        // First the rows of each metric, then its columns one after the other: four times faster than row by row.
+        for (row, label) in block.labels.iter().enumerate() {
+            self.pending[ids[*label as usize].metric as usize].rows_of_block.push(row as u32);
         }
-        let mut metadata = columns.metadata.iter().peekable();
-        for row in 0..columns.times_ns.len() {
-            let pending = &mut self.pending[columns.metrics[row] as usize];
-            if let Some((_, text)) = metadata.next_if(|(at, _)| *at as usize == row) {
-                pending.metadata.push((pending.times_ns.len() as u32, text.clone()));
-            }
-            pending.times_ns.push(columns.times_ns[row]);
-            pending.values.push(columns.values[row]);
-            pending.series.push(columns.series[row]);
-            pending.tag_sets.push(columns.tag_sets[row]);
+        for (row, text) in &block.metadata {
+            let pending = &mut self.pending[ids[block.labels[*row as usize] as usize].metric as usize];
+            let before = pending.rows_of_block.partition_point(|of_metric| of_metric < row);
+            pending.metadata.push(((pending.times_ns.len() + before) as u32, text.clone()));
         }
-        self.pending_rows += columns.times_ns.len();
+        for pending in &mut self.pending {
+            let Pending { rows_of_block, times_ns, values, series, tag_sets, .. } = pending;
+            let ids_of = |row: &u32| &ids[block.labels[*row as usize] as usize];
+            times_ns.extend(rows_of_block.iter().map(|row| block.times_ns[*row as usize]));
+            values.extend(rows_of_block.iter().map(|row| block.values[*row as usize]));
+            series.extend(rows_of_block.iter().map(|row| ids_of(row).series));
+            tag_sets.extend(rows_of_block.iter().map(|row| ids_of(row).tag_set));
+            rows_of_block.clear();
+        }
+        self.pending_rows += block.rows();
         for metric in 0..self.pending.len() {
             if self.pending[metric].times_ns.len() >= ROW_GROUP_ROWS {
                 self.write_row_group(metric)?;
@@ -178,22 +185,24 @@ impl<'a> RunWriter<'a> {
         Ok(())
     }
 
-    /// Writes what waits, and the series; returns the files.
-    pub fn finish(mut self, aggregate: &Aggregate) -> Result<Vec<TableFile>, StoreError> {
+    /// Writes the samples, tag sets and windows that wait.
+    pub fn finish_samples(&mut self) -> Result<(), StoreError> {
         for metric in 0..self.pending.len() {
             self.write_row_group(metric)?;
         }
         self.write_tag_sets()?;
-        self.write_windows()?;
+        self.write_windows()
+    }
+
+    /// After `finish_samples`: writes the series; returns the files.
+    pub fn finish(self, aggregate: &Aggregate) -> Result<Vec<TableFile>, StoreError> {
         let mut series = TableWriter::start(self.store, &self.attempt, "series", schemas::series())?;
         series.write(series_columns(aggregate))?;
         Ok(vec![self.samples.finish()?, self.tag_sets.finish()?, series.finish()?, self.windows.finish()?])
     }
 
     fn write_row_group(&mut self, metric: usize) -> Result<(), StoreError> {
-        let name = self.pending[metric].metric.clone();
-        let pending = std::mem::take(&mut self.pending[metric]);
-        self.pending[metric].metric = name;
+        let pending = &mut self.pending[metric];
         let rows = pending.times_ns.len();
         if rows == 0 {
             return Ok(());
@@ -201,16 +210,27 @@ impl<'a> RunWriter<'a> {
         self.pending_rows -= rows;
         let metric_names = Arc::new(StringArray::from(vec![&*pending.metric]));
         let metrics = DictionaryArray::new(Int32Array::from(vec![0; rows]), metric_names);
-        let times = TimestampNanosecondArray::new(ScalarBuffer::from(pending.times_ns), None).with_timezone("UTC");
+        let times = array::<TimestampNanosecondType>(&mut pending.times_ns);
+        let values = array::<Float64Type>(&mut pending.values);
+        let series = array::<UInt32Type>(&mut pending.series);
+        let tag_sets = array::<UInt32Type>(&mut pending.tag_sets);
+        let metadata = metadata_column(&pending.metadata, rows);
+        pending.metadata.clear();
         self.samples.write(vec![
-            Arc::new(times),
+            Arc::new(times.clone().with_timezone("UTC")),
             Arc::new(metrics),
-            Arc::new(Float64Array::new(ScalarBuffer::from(pending.values), None)),
-            Arc::new(UInt32Array::new(ScalarBuffer::from(pending.series), None)),
-            Arc::new(UInt32Array::new(ScalarBuffer::from(pending.tag_sets), None)),
-            metadata_column(&pending.metadata, rows),
+            Arc::new(values.clone()),
+            Arc::new(series.clone()),
+            Arc::new(tag_sets.clone()),
+            metadata,
         ])?;
-        self.samples.end_row_group()
+        self.samples.end_row_group()?;
+        let pending = &mut self.pending[metric];
+        pending.times_ns = emptied(times);
+        pending.values = emptied(values);
+        pending.series = emptied(series);
+        pending.tag_sets = emptied(tag_sets);
+        Ok(())
     }
 
     fn write_tag_sets(&mut self) -> Result<(), StoreError> {
@@ -265,6 +285,19 @@ impl<'a> RunWriter<'a> {
             percentile(3),
         ])
     }
+}
+
+/// Hands a column over without a copy.
+fn array<T: ArrowPrimitiveType>(column: &mut Vec<T::Native>) -> PrimitiveArray<T> {
+    PrimitiveArray::new(ScalarBuffer::from(std::mem::take(column)), None)
+}
+
+/// Takes the memory of a column back that is written, for the next row group.
+fn emptied<T: ArrowPrimitiveType>(array: PrimitiveArray<T>) -> Vec<T::Native> {
+    let (_, values, _) = array.into_parts();
+    let mut column = Vec::from(values);
+    column.clear();
+    column
 }
 
 /// `metadata`: by row, ascending.

@@ -3,6 +3,7 @@
 //! A cell is the finest group that any figure of a report asks for: a series, split by HTTP status and by sub-metric.
 //! Run-level figures are unions of cells, so nothing needs the samples again but the percentiles (`selection`).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub const CELLS_MAX: usize = 20_000;
 /// Samples in open windows, 12 bytes each.
 const OPEN_SAMPLES_MAX: usize = 2_000_000;
 pub const OTHER: &str = "(other)";
+/// Closed windows whose memory is used again: as many as are open in a run whose samples are on time, and a few more.
+const SPARE_WINDOWS_MAX: usize = 16;
 
 /// What the run says of one metric.
 #[derive(Debug)]
@@ -107,6 +110,23 @@ pub struct Load {
     pub iterations: f64,
 }
 
+/// The samples of one second in the order of their lines, as columns of equal length.
+#[derive(Debug, Default)]
+struct OpenWindow {
+    cells: Vec<u32>,
+    values: Vec<f64>,
+}
+
+/// Room for the samples of a window, by cell; used again for each.
+#[derive(Debug, Default)]
+struct Grouping {
+    /// By cell: samples in this window, then where the next of them goes. All zero between two windows.
+    places: Vec<u32>,
+    cells: Vec<u32>,
+    values: Vec<f64>,
+    sorted: Vec<f64>,
+}
+
 /// Everything that is remembered of a run while its samples go by.
 #[derive(Debug, Default)]
 pub struct Aggregate {
@@ -120,8 +140,10 @@ pub struct Aggregate {
     /// Labels that were put under `OTHER`, and the first few of them.
     pub overflow_count: u64,
     pub overflow_examples: Vec<String>,
-    open: BTreeMap<i64, Vec<(u32, f64)>>,
+    open: BTreeMap<i64, OpenWindow>,
     open_samples: usize,
+    spare: Vec<OpenWindow>,
+    grouping: Grouping,
     closed_until: Option<i64>,
     /// Windows that had to be opened again, because samples came later than `LATENESS_NS`.
     pub reopened_count: u64,
@@ -227,17 +249,24 @@ impl Aggregate {
         let mut row = 0;
         while row < times_ns.len() {
             let start = window_start(times_ns[row]);
-            let length = times_ns[row..].iter().take_while(|time| window_start(**time) == start).count();
-            if self.closed_until.is_some_and(|until| start < until) && !self.open.contains_key(&start) {
-                self.reopened_count += 1;
-            }
+            let end = start.saturating_add(NANOSECONDS_PER_SECOND);
+            let is_within = |time: &&i64| (start..end).contains(*time);
+            // The last second that i64 holds has no end within it.
+            let length = times_ns[row..].iter().take_while(is_within).count().max(1);
             let rows = row..row + length;
-            self.open.entry(start).or_default().extend(rows.clone().map(|row| (cells[row], values[row])));
+            let window = match self.open.entry(start) {
+                Entry::Occupied(window) => window.into_mut(),
+                Entry::Vacant(place) => {
+                    self.reopened_count += u64::from(self.closed_until.is_some_and(|until| start < until));
+                    place.insert(self.spare.pop().unwrap_or_default())
+                }
+            };
+            window.cells.extend_from_slice(&cells[rows.clone()]);
+            window.values.extend_from_slice(&values[rows.clone()]);
             self.open_samples += length;
-            for time in &times_ns[rows] {
-                self.first_ns = Some(self.first_ns.map_or(*time, |first| first.min(*time)));
-                self.last_ns = Some(self.last_ns.map_or(*time, |last| last.max(*time)));
-            }
+            let (first, last) = (times_ns[rows.clone()].iter().min(), times_ns[rows].iter().max());
+            self.first_ns = self.first_ns.into_iter().chain(first.copied()).min();
+            self.last_ns = self.last_ns.max(last.copied());
             row += length;
         }
     }
@@ -262,67 +291,118 @@ impl Aggregate {
     }
 
     fn close_first(&mut self, windows: &mut Vec<Window>) -> io::Result<()> {
-        let Some((start_ns, mut samples)) = self.open.pop_first() else { return Ok(()) };
-        self.open_samples -= samples.len();
+        let Some((start_ns, mut window)) = self.open.pop_first() else { return Ok(()) };
+        self.open_samples -= window.values.len();
         self.closed_until = self.closed_until.max(Some(start_ns.saturating_add(NANOSECONDS_PER_SECOND)));
-        // Stable: within a cell the samples stay in the order of their lines, which the last value of a gauge needs.
-        samples.sort_by_key(|(cell, _)| (self.cells[*cell as usize].series, *cell));
-        let mut rest = samples.as_slice();
-        while let Some(&(first, _)) = rest.first() {
-            let series = self.cells[first as usize].series;
-            let length = rest.iter().take_while(|(cell, _)| self.cells[*cell as usize].series == series).count();
-            windows.push(self.close_series(start_ns, series, &rest[..length])?);
-            rest = &rest[length..];
+        let mut grouping = std::mem::take(&mut self.grouping);
+        self.group(&window, &mut grouping);
+        let (mut begin, mut rest) = (0, grouping.cells.as_slice());
+        while let Some(first) = rest.first() {
+            let series = self.series_of_cell(*first);
+            let length = rest.iter().take_while(|cell| self.series_of_cell(**cell) == series).count();
+            let (cells, others) = rest.split_at(length);
+            let ends = cells.iter().map(|cell| grouping.places[*cell as usize] as usize);
+            let closed = self.close_series(start_ns, begin, cells, ends, &grouping.values, &mut grouping.sorted)?;
+            begin += closed.count as usize;
+            windows.push(closed);
+            rest = others;
+        }
+        for cell in grouping.cells.drain(..) {
+            grouping.places[cell as usize] = 0;
+        }
+        self.grouping = grouping;
+        window.cells.clear();
+        window.values.clear();
+        if self.spare.len() < SPARE_WINDOWS_MAX {
+            self.spare.push(window);
         }
         Ok(())
     }
 
-    /// `samples`: of one series in one window, by cell, then in the order of their lines.
-    fn close_series(&mut self, start_ns: i64, series: u32, samples: &[(u32, f64)]) -> io::Result<Window> {
-        let metric = self.cells[samples[0].0 as usize].metric as usize;
+    fn series_of_cell(&self, cell: u32) -> u32 {
+        self.cells[cell as usize].series
+    }
+
+    /// Orders the samples of `window` by series and cell; within a cell they stay in the order of their lines, which the
+    /// last value of a gauge needs. Afterwards `places` says where each cell's samples end.
+    fn group(&self, window: &OpenWindow, grouping: &mut Grouping) {
+        let Grouping { places, cells, values, .. } = grouping;
+        places.resize(self.cells.len(), 0);
+        for cell in &window.cells {
+            let count = &mut places[*cell as usize];
+            if *count == 0 {
+                cells.push(*cell);
+            }
+            *count += 1;
+        }
+        cells.sort_unstable_by_key(|cell| (self.series_of_cell(*cell), *cell));
+        let mut begin = 0;
+        for cell in &*cells {
+            let place = &mut places[*cell as usize];
+            begin += std::mem::replace(place, begin);
+        }
+        values.resize(window.values.len(), 0.0);
+        for (cell, value) in window.cells.iter().zip(&window.values) {
+            let place = &mut places[*cell as usize];
+            values[*place as usize] = *value;
+            *place += 1;
+        }
+    }
+
+    /// Closes one series in one window: its `cells`, whose samples follow each other in `values` from `begin` to `ends`.
+    fn close_series(
+        &mut self,
+        start_ns: i64,
+        mut begin: usize,
+        cells: &[u32],
+        ends: impl Iterator<Item = usize>,
+        values: &[f64],
+        sorted: &mut Vec<f64>,
+    ) -> io::Result<Window> {
+        let metric = self.cells[cells[0] as usize].metric as usize;
         let keeps_values = matches!(self.metrics[metric].kind, None | Some(MetricKind::Trend));
         let is_vus = matches!(&*self.metrics[metric].name, "vus" | "vus_max");
-        let mut all = Vec::with_capacity(samples.len());
-        let mut lasts = Vec::new();
-        let mut nonzero_count = 0;
-        for same in samples.chunk_by(|left, right| left.0 == right.0) {
-            let index = same[0].0;
-            let mut values: Vec<f64> = same.iter().map(|(_, value)| *value).collect();
-            let last = values[values.len() - 1];
-            lasts.push(last);
-            values.sort_unstable_by(f64::total_cmp);
-            let cell = &mut self.cells[index as usize];
-            cell.count += values.len() as u64;
-            cell.min = cell.min.min(values[0]);
-            cell.max = cell.max.max(values[values.len() - 1]);
+        let series = self.series_of_cell(cells[0]);
+        let (mut last, mut nonzero_count, mut sum) = (0.0, 0, Sum::default());
+        sorted.clear();
+        for (index, end) in cells.iter().zip(ends) {
+            let of_cell = sorted.len();
+            sorted.extend_from_slice(&values[begin..end]);
+            begin = end;
+            let same = &mut sorted[of_cell..];
+            let last_of_cell = same[same.len() - 1];
+            last = if is_vus { last + last_of_cell } else { last_of_cell };
+            same.sort_unstable_by(f64::total_cmp);
+            let cell = &mut self.cells[*index as usize];
+            cell.count += same.len() as u64;
+            cell.min = cell.min.min(same[0]);
+            cell.max = cell.max.max(same[same.len() - 1]);
             if start_ns >= cell.last_window_ns {
-                (cell.last, cell.last_window_ns) = (last, start_ns);
+                (cell.last, cell.last_window_ns) = (last_of_cell, start_ns);
             }
-            let nonzero = values.iter().filter(|value| **value != 0.0).count() as u64;
+            let nonzero = same.iter().filter(|value| **value != 0.0).count() as u64;
             cell.nonzero_count += nonzero;
             nonzero_count += nonzero;
-            values.iter().for_each(|value| cell.sum.add(*value));
+            let sum_of_cell = Sum::of(same);
+            cell.sum.merge(sum_of_cell);
+            sum.merge(sum_of_cell);
             if keeps_values {
-                cell.histogram.record_sorted(&values);
-                self.values.append(index, &values)?;
+                cell.histogram.record_sorted(same);
+                self.values.append(*index, same)?;
             }
-            all.extend_from_slice(&values);
         }
-        if lasts.len() > 1 {
-            all.sort_unstable_by(f64::total_cmp);
+        if cells.len() > 1 {
+            sorted.sort_unstable_by(f64::total_cmp);
         }
-        let mut sum = Sum::default();
-        all.iter().for_each(|value| sum.add(*value));
-        let last = if is_vus { lasts.iter().sum() } else { lasts[lasts.len() - 1] };
         self.note_load(metric, start_ns, last, sum.value());
-        let percentile = |p: &f64| of_sorted(&all, *p).unwrap_or(f64::NAN);
+        let percentile = |p: &f64| of_sorted(sorted, *p).unwrap_or(f64::NAN);
         Ok(Window {
             start_ns,
             series,
-            count: all.len() as u64,
+            count: sorted.len() as u64,
             sum: sum.value(),
-            min: all[0],
-            max: all[all.len() - 1],
+            min: sorted[0],
+            max: sorted[sorted.len() - 1],
             last,
             nonzero_count,
             percentiles: keeps_values.then(|| WINDOW_PERCENTILES.each_ref().map(percentile)),

@@ -2,6 +2,7 @@
 
 pub mod aggregate;
 pub mod figures;
+pub mod pool;
 pub mod samples;
 pub mod schemas;
 pub mod selection;

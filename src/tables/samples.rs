@@ -36,6 +36,30 @@ pub struct SampleBlock {
 }
 
 impl SampleBlock {
+    /// Empties the block and keeps its memory.
+    pub fn clear(&mut self) {
+        let SampleBlock {
+            times_ns,
+            values,
+            labels,
+            labels_begin_anew,
+            new_labels,
+            metadata,
+            declarations,
+            lines_count,
+            rejections,
+            rejections_count,
+        } = self;
+        times_ns.clear();
+        values.clear();
+        labels.clear();
+        new_labels.clear();
+        metadata.clear();
+        declarations.clear();
+        rejections.clear();
+        (*labels_begin_anew, *lines_count, *rejections_count) = (false, 0, 0);
+    }
+
     pub fn rows(&self) -> usize {
         self.times_ns.len()
     }

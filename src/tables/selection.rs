@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 
-use crate::stats::histogram::{Located, Range, Selection, order_key};
+use crate::stats::histogram::{Located, Range, Selection};
 use crate::stats::quantile::{interpolate, position};
 
 use super::aggregate::Cell;
@@ -119,14 +119,9 @@ fn read_once(
     let cells_end = selections_of_cell.keys().max().map_or(0, |last| *last as usize + 1);
     let by_cell: Vec<Vec<usize>> =
         (0..cells_end).map(|cell| selections_of_cell.remove(&(cell as u32)).unwrap_or_default()).collect();
-    spill.read(|cell, value| {
-        let Some(candidates) = by_cell.get(cell as usize) else { return };
-        let key = order_key(value);
-        for index in candidates {
-            let selection = &mut selections[*index];
-            if selection.range.holds(key) {
-                selection.offer(key, value);
-            }
+    spill.read(|cell, values| {
+        for index in by_cell.get(cell as usize).into_iter().flatten() {
+            selections[*index].offer(values);
         }
     })?;
     for wanted in now {
