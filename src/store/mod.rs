@@ -23,7 +23,7 @@ pub mod upload;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
@@ -55,6 +55,9 @@ pub enum StoreError {
     #[error("{name:?} is the start of {count} run ids: give more of it")]
     Ambiguous { name: String, count: usize },
 }
+
+/// A bucket answers each in some ten milliseconds.
+const REQUESTS_UNDER_WAY_MAX: usize = 32;
 
 /// A store of runs.
 #[derive(Debug)]
@@ -93,28 +96,39 @@ impl Store {
 
     /// Returns the manifests of all runs, oldest first; a manifest that cannot be read is named in the second list.
     pub fn manifests(&self) -> Result<(Vec<Manifest>, Vec<String>), StoreError> {
-        let folder = self.root.clone().join("runs");
-        let read =
-            |cause: object_store::Error| StoreError::Read { what: "the list of runs".to_owned(), cause: cause.into() };
-        let contents = self.runtime.block_on(async {
-            let metas: Vec<_> = self.objects.list(Some(&folder)).try_collect().await?;
-            let gets = metas.into_iter().map(|meta| async move {
-                let bytes = self.objects.get(&meta.location).await?.bytes().await?;
-                Ok::<_, object_store::Error>((meta.location, bytes))
-            });
-            use futures::StreamExt;
-            futures::stream::iter(gets).buffer_unordered(32).try_collect::<Vec<_>>().await
-        });
+        let contents = match &self.folder {
+            Some(folder) => contents_of_folder(&folder.join("runs")).map_err(Box::from),
+            None => self.runtime.block_on(self.contents_of_bucket()).map_err(Box::from),
+        };
+        let contents = contents.map_err(|cause: Box<dyn std::error::Error + Send + Sync>| StoreError::Read {
+            what: "the list of runs".to_owned(),
+            cause,
+        })?;
         let (mut manifests, mut unreadable) = (Vec::new(), Vec::new());
-        for (location, bytes) in contents.map_err(read)? {
+        for (location, bytes) in contents {
             match serde_json::from_slice::<Manifest>(&bytes) {
                 Ok(manifest) => manifests.push(manifest),
                 Err(error) => unreadable.push(format!("{location}: {error}")),
             }
         }
-        manifests.sort_by_key(Manifest::order_key);
+        manifests.sort_by_cached_key(Manifest::order_key);
         unreadable.sort();
         Ok((manifests, unreadable))
+    }
+
+    /// One request for each manifest, and many of them under way.
+    async fn contents_of_bucket(&self) -> Result<Vec<(String, Vec<u8>)>, object_store::Error> {
+        let metas: Vec<_> = self.objects.list(Some(&self.root.clone().join("runs"))).try_collect().await?;
+        let gets = metas.into_iter().map(|meta| async move {
+            match async { self.objects.get(&meta.location).await?.bytes().await }.await {
+                Ok(bytes) => Ok(Some((meta.location.to_string(), Vec::from(bytes)))),
+                // Deleted since it was listed.
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        });
+        let contents = futures::stream::iter(gets).buffer_unordered(REQUESTS_UNDER_WAY_MAX);
+        Ok(contents.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
 
     /// Resolves an id, a unique start of one, `last` or `last~2`.
@@ -210,6 +224,30 @@ impl Store {
     fn attempt_path(&self, attempt: &str, name: &str) -> Path {
         self.root.clone().join("data").join(attempt).join(name)
     }
+}
+
+/// Reads plainly: a task of the runtime for each of a thousand small files takes longer than the files.
+fn contents_of_folder(folder: &std::path::Path) -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    use std::io::ErrorKind::NotFound;
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut contents = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        // What is put has another name until it is whole.
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        match std::fs::read(&path) {
+            Ok(bytes) => contents.push((path.display().to_string(), bytes)),
+            // Deleted since it was listed.
+            Err(error) if error.kind() == NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(contents)
 }
 
 /// Reads `last` and `last~2`: how many runs before the newest.

@@ -242,6 +242,12 @@ fn the_schema_of_the_configuration_takes_what_the_program_takes() {
             stderr(&output)
         );
     }
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let example = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let value = serde_json::to_value(toml::from_str::<toml::Table>(example).unwrap()).unwrap();
+    assert!(validator.is_valid(&value), "the README's example");
+    std::fs::write(folder.path().join("tidemark.toml"), example).unwrap();
+    assert_eq!(run(folder.path(), &["history"]).status.code(), Some(0), "the README's example");
     for (name, property) in schema["properties"].as_object().unwrap() {
         let description = property["description"].as_str().unwrap_or_default();
         assert!(description.contains("Default: "), "{name} does not tell its default");
