@@ -59,13 +59,15 @@ impl Prune {
         let replaced_count = delete(&store, &deletions, &abandoned)?;
         store.delete_unnamed_samples(&manifests)?;
         if replaced_count > 0 {
-            eprintln!("tidemark: {replaced_count} of them were analysed again meanwhile, and stay");
+            eprintln!(
+                "tidemark: {replaced_count} of them are left to other processes, which analysed or deleted them meanwhile"
+            );
         }
         Ok(0)
     }
 }
 
-/// Returns how many runs another process replaced meanwhile.
+/// Returns how many runs other processes replaced or deleted meanwhile.
 fn delete(store: &Store, deletions: &[Deletion], abandoned: &[Abandoned]) -> anyhow::Result<usize> {
     for left in abandoned {
         store.delete_attempt(&left.attempt)?;

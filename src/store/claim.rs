@@ -28,12 +28,16 @@ pub(super) enum Writer {
 }
 
 impl Claim {
-    pub(super) fn take(store_folder: &Path, attempt: &str) -> io::Result<Claim> {
+    /// None when another process has it. The caller holds the lock of the runs, so that nobody sees the file unlocked.
+    pub(super) fn take(store_folder: &Path, attempt: &str) -> io::Result<Option<Claim>> {
         let path = claim_path(store_folder, attempt);
         std::fs::create_dir_all(store_folder.join("claims"))?;
         let file = File::create(&path)?;
-        lock(&file)?;
-        Ok(Claim { _file: file, path })
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => Err(error),
+            _ => Ok(Some(Claim { _file: file, path })),
+        }
     }
 }
 
@@ -61,15 +65,10 @@ pub(super) fn delete_claim(store_folder: &Path, attempt: &str) {
 /// Waits for the lock on the list of runs; it ends with the file that is returned.
 pub(super) fn lock_runs(store_folder: &Path) -> io::Result<File> {
     let file = File::options().create(true).truncate(false).write(true).open(store_folder.join("lock"))?;
-    lock(&file)?;
-    Ok(file)
-}
-
-fn lock(file: &File) -> io::Result<()> {
     match file.lock() {
         // Some network file systems have no locks: there a second process is met at one's own risk, as in a bucket.
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
-        result => result,
+        Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(error),
+        _ => Ok(file),
     }
 }
 

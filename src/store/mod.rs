@@ -165,8 +165,14 @@ impl Store {
     /// Tells other processes that `attempt` is being written, until the result is dropped. None for a bucket.
     pub fn claim(&self, attempt: &str) -> Result<Option<claim::Claim>, StoreError> {
         let _lock = self.lock_runs()?;
+        self.claim_under_lock(attempt)
+    }
+
+    fn claim_under_lock(&self, attempt: &str) -> Result<Option<claim::Claim>, StoreError> {
         let claim = self.folder.as_deref().map(|folder| claim::Claim::take(folder, attempt)).transpose();
-        claim.map_err(|error| StoreError::Write { what: format!("the claim of {attempt}"), cause: error.into() })
+        let failed =
+            |error: std::io::Error| StoreError::Write { what: format!("the claim of {attempt}"), cause: error.into() };
+        Ok(claim.map_err(failed)?.flatten())
     }
 
     fn manifest_path(&self, run_id: &str) -> Path {

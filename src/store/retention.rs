@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 
 use crate::model::time::Timestamp;
@@ -64,7 +65,7 @@ pub fn deletions(manifests: &[Manifest], retention: Retention, now: Timestamp) -
 }
 
 impl Store {
-    /// Deletes a run, or its samples; says false when another process replaced the run meanwhile, which then stays.
+    /// Deletes a run, or its samples; says false when another process replaced or deletes it, and leaves it to that.
     pub fn delete(&self, deletion: &Deletion) -> Result<bool, StoreError> {
         let planned = &deletion.manifest;
         let path = self.manifest_path(&planned.run_id);
@@ -72,11 +73,14 @@ impl Store {
             what: format!("the deletion of {path}"),
             cause: cause.into(),
         };
-        // Killed between manifest and data, this deletion leaves a claim that nobody holds: a sign to delete the rest.
-        let _claim = self.claim(&planned.attempt)?;
         let lock = self.lock_runs()?;
         let now = self.manifest_at(&path)?;
         if now.as_ref().is_none_or(|now| now.attempt != planned.attempt) {
+            return Ok(false);
+        }
+        // Killed between manifest and data, this deletion leaves a claim that nobody holds: a sign to delete the rest.
+        let claim = self.claim_under_lock(&planned.attempt)?;
+        if claim.is_none() && self.folder.is_some() {
             return Ok(false);
         }
         match deletion.part {
@@ -98,7 +102,17 @@ impl Store {
     /// Deletes the samples that a killed deletion left: their run's manifest no longer names them.
     pub fn delete_unnamed_samples(&self, manifests: &[Manifest]) -> Result<(), StoreError> {
         let without = manifests.iter().filter(|manifest| !manifest.tables.iter().any(|table| table.table == SAMPLES));
-        without.map(|manifest| &manifest.attempt).try_for_each(|attempt| self.delete_samples(attempt))
+        let without: HashMap<_, _> = without
+            .map(|manifest| (self.attempt_path(&manifest.attempt, &format!("{SAMPLES}.parquet")), &manifest.attempt))
+            .collect();
+        if without.is_empty() {
+            return Ok(());
+        }
+        let folder = self.root.clone().join("data");
+        let read = |cause: object_store::Error| StoreError::Read { what: folder.to_string(), cause: cause.into() };
+        let metas: Vec<_> = self.runtime.block_on(self.objects.list(Some(&folder)).try_collect()).map_err(read)?;
+        let mut left = metas.iter().filter_map(|meta| without.get(&meta.location));
+        left.try_for_each(|attempt| self.delete_samples(attempt))
     }
 
     fn delete_samples(&self, attempt: &str) -> Result<(), StoreError> {

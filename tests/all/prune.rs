@@ -263,6 +263,29 @@ fn processes_at_once_do_not_harm_each_other() {
 }
 
 #[test]
+fn deletions_at_once_end_as_one() {
+    let whole = tempfile::tempdir().unwrap();
+    HISTORY.iter().for_each(|name| keep(whole.path(), &format!("history/{name}"), "shop"));
+    for _ in 0..10 {
+        let folder = tempfile::tempdir().unwrap();
+        copy(&whole.path().join(".tidemark"), &folder.path().join(".tidemark"));
+        let prune = || {
+            tidemark(folder.path())
+                .args(["prune", "--keep", "2", "--samples-days", "0"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        for mut deletion in [prune(), prune(), prune()] {
+            assert_eq!(deletion.wait().unwrap().code(), Some(0));
+        }
+        assert_eq!((runs(folder.path()).len(), attempts(folder.path()), claimed(folder.path())), (2, 2, 0));
+        assert_runs_are_whole(folder.path());
+    }
+}
+
+#[test]
 fn a_run_that_was_analysed_again_meanwhile_is_not_deleted() {
     let folder = tempfile::tempdir().unwrap();
     keep(folder.path(), "clean", "shop");
