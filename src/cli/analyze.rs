@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::ValueEnum;
 
 use crate::engine::{self, Keep, Request};
@@ -20,7 +20,8 @@ use crate::model::time::Timestamp;
 use crate::report::text::{self, Colour};
 use crate::store::Store;
 
-use super::{StoreArgument, exit, print};
+use super::config::{Config, QuietSeconds};
+use super::{FailOn, StoreArgument, exit, nanoseconds, print, progress};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -30,9 +31,10 @@ pub struct Analyze {
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     /// The test that this is a run of.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, env = "TIDEMARK_TEST", value_name = "NAME")]
     test: Option<String>,
-    #[arg(long, value_name = "NAME")]
+    /// The environment that it ran against.
+    #[arg(long, env = "TIDEMARK_ENVIRONMENT", value_name = "NAME")]
     environment: Option<String>,
     /// The commit of the system under test.
     #[arg(long, value_name = "SHA")]
@@ -46,16 +48,18 @@ pub struct Analyze {
     /// The input is still being written: end when its writer has closed it, or after --quiet-seconds without a byte.
     #[arg(long)]
     follow: bool,
-    #[arg(long, default_value_t = 10.0, value_name = "SECONDS", requires = "follow")]
-    quiet_seconds: f64,
+    /// How long --follow waits without a byte; 10 when nothing says.
+    #[arg(long, value_name = "SECONDS", requires = "follow", allow_negative_numbers = true)]
+    quiet_seconds: Option<QuietSeconds>,
     /// What k6 ended with.
     #[arg(long, value_name = "N")]
     k6_exit_code: Option<i32>,
+    /// The form of the answer.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Verdicts that end this command with 1 (with 4 for inconclusive).
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [FailOn::Regressed, FailOn::Thresholds], value_name = "LIST")]
-    fail_on: Vec<FailOn>,
+    /// Verdicts that end this command with 1 (with 4 for inconclusive); regressed,thresholds when nothing says.
+    #[arg(long, value_delimiter = ',', value_enum, value_name = "LIST")]
+    fail_on: Option<Vec<FailOn>>,
     /// Keep nothing.
     #[arg(long)]
     no_store: bool,
@@ -75,66 +79,82 @@ enum Format {
     Json,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FailOn {
-    Regressed,
-    Thresholds,
-    Suspect,
-    Inconclusive,
-}
+const FAIL_ON_DEFAULT: [FailOn; 2] = [FailOn::Regressed, FailOn::Thresholds];
+const QUIET_SECONDS_DEFAULT: QuietSeconds = QuietSeconds(10.0);
 
 /// k6 ends with these when the test itself is bad; 103, 105 and 108 are deliberate stops.
 const K6_TEST_IS_BAD: [i32; 7] = [100, 101, 102, 104, 106, 107, 109];
 
 impl Analyze {
-    pub fn run(self) -> anyhow::Result<u8> {
+    pub fn run(self, config: &Config) -> anyhow::Result<u8> {
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             signal_hook::flag::register(signal, stop.clone()).context("failed to listen for signals")?;
         }
-        let store = if self.no_store { None } else { Some(Store::open(&self.store.store)?) };
+        let store = if self.no_store { None } else { Some(self.store.open(config)?) };
         let now = SystemTime::now();
         if let Some(store) = &store {
             store.delete_abandoned(now)?;
         }
-        let inputs = self.open(&stop)?;
-        let request = Request {
-            labels: RunLabels {
-                test: self.test.clone(),
-                environment: self.environment.clone(),
-                commit: self.commit.clone(),
-                tags: self.tags.iter().cloned().collect(),
-            },
-            thresholds: self.thresholds(),
-            k6_exit_code: self.k6_exit_code,
-        };
-        let keep = store.as_ref().map(|store| Keep { store, attempt: attempt(now), now: Timestamp(nanoseconds(now)) });
-        let report = engine::analyze(inputs, &request, keep, &stop)?;
-        self.print(&report)?;
+        let inputs = self.open(config, &stop)?;
+        let shown = self.show_progress(&inputs);
+        let attempt = attempt(now);
+        let claim = store.as_ref().map(|store| store.claim(&attempt)).transpose()?;
+        let keep = store.as_ref().map(|store| Keep { store, attempt, now: Timestamp(nanoseconds(now)) });
+        let report = engine::analyze(inputs, &self.request(config), keep, &stop)?;
+        drop((shown, claim));
+        self.print(&report, store.as_ref())?;
         let interrupted = stop.load(std::sync::atomic::Ordering::Relaxed);
-        Ok(if interrupted { exit::INTERRUPTED } else { self.exit_code(&report) })
+        Ok(if interrupted { exit::INTERRUPTED } else { self.exit_code(config, &report) })
     }
 
-    fn open(&self, stop: &Arc<AtomicBool>) -> anyhow::Result<Vec<Input>> {
-        if !(self.quiet_seconds >= 0.0 && self.quiet_seconds < 1e9) {
-            bail!("--quiet-seconds {} is not a number of seconds", self.quiet_seconds);
+    /// What the command line says, and where it says nothing, the configuration.
+    fn request(&self, config: &Config) -> Request {
+        let mut tags = config.tags.clone();
+        tags.extend(self.tags.iter().cloned());
+        let mut thresholds = crate::detect::thresholds::Thresholds::new();
+        let configured = config.thresholds.iter().flat_map(|(metric, expressions)| {
+            expressions.iter().map(move |expression| (metric.clone(), threshold_source(&expression.0)))
+        });
+        for (metric, source) in self.thresholds.iter().cloned().chain(configured) {
+            let known: &mut Vec<ThresholdSource> = thresholds.entry(metric).or_default();
+            if !known.contains(&source) {
+                known.push(source);
+            }
         }
-        let end = if self.follow { End::Quiet(Duration::from_secs_f64(self.quiet_seconds)) } else { End::AtEnd };
+        Request {
+            labels: RunLabels {
+                test: self.test.clone().or_else(|| config.test.clone()),
+                environment: self.environment.clone().or_else(|| config.environment.clone()),
+                commit: self.commit.clone(),
+                tags,
+            },
+            thresholds,
+            k6_exit_code: self.k6_exit_code,
+        }
+    }
+
+    fn open(&self, config: &Config, stop: &Arc<AtomicBool>) -> anyhow::Result<Vec<Input>> {
+        let quiet = self.quiet_seconds.or(config.quiet_seconds).unwrap_or(QUIET_SECONDS_DEFAULT);
+        let end = if self.follow { End::Quiet(Duration::from_secs_f64(quiet.0)) } else { End::AtEnd };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let decoders = (cores / self.inputs.len()).max(1);
         let open = |path: &PathBuf| input::open(path, end.clone(), decoders, stop.clone());
         Ok(self.inputs.iter().map(open).collect::<Result<_, _>>()?)
     }
 
-    fn thresholds(&self) -> crate::detect::thresholds::Thresholds {
-        let mut thresholds = crate::detect::thresholds::Thresholds::new();
-        for (metric, source) in &self.thresholds {
-            thresholds.entry(metric.clone()).or_default().push(source.clone());
-        }
-        thresholds
+    fn show_progress(&self, inputs: &[Input]) -> progress::Shown {
+        // A summary is read when it is opened.
+        let samples = |input: &Input| match input {
+            Input::Samples(samples) => Some((PathBuf::from(&samples.name), samples.progress.clone())),
+            Input::Summary(..) => None,
+        };
+        let (paths, read): (Vec<PathBuf>, Vec<_>) = inputs.iter().filter_map(samples).unzip();
+        let total = if self.follow { None } else { progress::total_bytes(paths.iter().map(PathBuf::as_path)) };
+        progress::show(read, total)
     }
 
-    fn print(&self, report: &AnalysisReport) -> anyhow::Result<()> {
+    fn print(&self, report: &AnalysisReport, store: Option<&Store>) -> anyhow::Result<()> {
         let answer = match self.format {
             Format::Json => serde_json::to_string_pretty(report)? + "\n",
             Format::Text => {
@@ -143,22 +163,20 @@ impl Analyze {
                 } else {
                     Colour::Off
                 };
-                let kept = if self.no_store {
-                    "not kept".to_owned()
-                } else {
-                    format!("kept in {} as {}", self.store.store, report.run.id)
-                };
+                let kept = store
+                    .map_or("not kept".to_owned(), |store| format!("kept in {} as {}", store.location, report.run.id));
                 format!("{}\n{kept}\n", text::render(report, colour))
             }
         };
         print(answer.as_bytes())
     }
 
-    fn exit_code(&self, report: &AnalysisReport) -> u8 {
+    fn exit_code(&self, config: &Config, report: &AnalysisReport) -> u8 {
         if self.k6_exit_code.is_some_and(|code| K6_TEST_IS_BAD.contains(&code)) {
             return exit::BAD_INPUT;
         }
-        let fails = |kind| self.fail_on.contains(&kind);
+        let fail_on = self.fail_on.as_deref().or(config.fail_on.as_deref()).unwrap_or(&FAIL_ON_DEFAULT);
+        let fails = |kind| fail_on.contains(&kind);
         match report.verdict.kind {
             VerdictKind::Regressed if fails(FailOn::Regressed) => exit::FELL_SHORT,
             VerdictKind::ThresholdsFailed if fails(FailOn::Thresholds) => exit::FELL_SHORT,
@@ -174,11 +192,6 @@ fn attempt(now: SystemTime) -> String {
     format!("{:020}-{}", nanoseconds(now), std::process::id())
 }
 
-fn nanoseconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
-
 fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected K=V")?;
     Ok((key.to_owned(), value.to_owned()))
@@ -190,5 +203,9 @@ fn threshold(text: &str) -> Result<(String, ThresholdSource), String> {
     let equals = text[metric_end..].find('=').ok_or("expected METRIC=EXPRESSION")? + metric_end;
     let (metric, expression) = (text[..equals].to_owned(), text[equals + 1..].to_owned());
     Expression::parse(&expression).map_err(|error| error.to_string())?;
-    Ok((metric, ThresholdSource { expression, abort_on_fail: false, delay_abort_eval: None }))
+    Ok((metric, threshold_source(&expression)))
+}
+
+fn threshold_source(expression: &str) -> ThresholdSource {
+    ThresholdSource { expression: expression.to_owned(), abort_on_fail: false, delay_abort_eval: None }
 }

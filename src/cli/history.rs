@@ -1,41 +1,72 @@
 //! `tidemark history`: the kept runs, oldest first.
 
-use std::fmt::Write;
+use crate::report::columns::{cut_middle, pad, thousands};
+use crate::report::text::second;
+use crate::store::manifest::Manifest;
 
-use crate::store::Store;
-
+use super::config::Config;
 use super::{StoreArgument, print};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  tidemark history --test checkout --environment staging")]
+#[command(after_help = "Examples:
+  tidemark history
+  tidemark history --test checkout --environment staging")]
 pub struct History {
+    /// Only the runs of this test.
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
+    /// Only the runs against this environment.
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
     #[command(flatten)]
     store: StoreArgument,
 }
 
+const TEST_COLUMNS: usize = 14;
+const ENVIRONMENT_COLUMNS: usize = 8;
+
 impl History {
-    pub fn run(self) -> anyhow::Result<u8> {
-        let (manifests, unreadable) = Store::open(&self.store.store)?.manifests()?;
+    pub fn run(self, config: &Config) -> anyhow::Result<u8> {
+        let (manifests, unreadable) = self.store.open(config)?.manifests()?;
         for manifest in unreadable {
             eprintln!("tidemark: a manifest cannot be read: {manifest}");
         }
         let wanted = |filter: &Option<String>, value: &str| filter.as_deref().is_none_or(|filter| filter == value);
-        let mut text =
-            format!("{:<18}{:<26}{:<18}{:<19}{:>10}{:>9}\n", "run", "started", "test", "verdict", "requests", "p95 ms");
-        for run in
-            manifests.iter().filter(|run| wanted(&self.test, &run.test) && wanted(&self.environment, &run.environment))
-        {
-            let started = run.started_at.map_or("-".to_owned(), |time| time.to_string().chars().take(19).collect());
-            let requests = run.totals.requests_count.map_or("-".to_owned(), |count| count.to_string());
-            let p95 = run.latency_p95_ms.map_or("-".to_owned(), |p95| format!("{p95:.1}"));
-            let (id, test, verdict) = (&run.run_id, &run.test, run.verdict.name());
-            writeln!(text, "{id:<18}{started:<26}{test:<18}{verdict:<19}{requests:>10}{p95:>9}")?;
-        }
+        let runs = manifests.iter();
+        let runs = runs.filter(|run| wanted(&self.test, &run.test) && wanted(&self.environment, &run.environment));
+        let text: String = std::iter::once(head()).chain(runs.map(row)).collect();
         print(text.as_bytes())?;
         Ok(0)
     }
+}
+
+fn head() -> String {
+    line(["run", "started (UTC)", "test", "env", "verdict", "requests", "failed", "p95 ms"])
+}
+
+fn row(run: &Manifest) -> String {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let partial = if run.partial { "*" } else { "" };
+    line([
+        &run.run_id,
+        &or_dash(run.started_at.map(|start| second(start).chars().take(16).collect())),
+        &run.test,
+        &run.environment,
+        &format!("{}{partial}", run.verdict.name()),
+        &or_dash(run.totals.requests_count.map(requests)),
+        &or_dash(run.totals.failed_requests_rate.map(|rate| format!("{:.1}%", rate * 100.0))),
+        &or_dash(run.latency_p95_ms.map(|p95| if p95 < 10_000.0 { format!("{p95:.1}") } else { format!("{p95:.0}") })),
+    ])
+}
+
+/// A count that no column holds is told in millions.
+fn requests(count: u64) -> String {
+    if count < 10_000_000 { thousands(count) } else { format!("{:.1} M", count as f64 / 1e6) }
+}
+
+fn line(cells: [&str; 8]) -> String {
+    let [run, started, test, environment, verdict, requests, failed, p95] = cells;
+    let (test, environment) = (cut_middle(test, TEST_COLUMNS), cut_middle(environment, ENVIRONMENT_COLUMNS));
+    let (test, environment) = (pad(&test, TEST_COLUMNS), pad(&environment, ENVIRONMENT_COLUMNS));
+    format!("{run:<16} {started:<16} {test} {environment} {verdict:<18}{requests:>10}{failed:>7}{p95:>7}\n")
 }

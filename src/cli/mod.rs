@@ -1,16 +1,30 @@
 //! The command line: parses, calls the engine, prints.
 
 mod analyze;
+pub mod config;
 mod history;
+mod manual;
+mod progress;
+mod prune;
+mod schema;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-/// Judges k6 load tests.
+use crate::store::{Store, StoreError};
+use config::Config;
+
+/// Judges k6 load tests: what happened per endpoint, and whether the thresholds held.
 #[derive(Debug, Parser)]
 #[command(name = "tidemark", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Arguments {
+    /// Defaults for the options; else tidemark.toml here or in the nearest parent folder.
+    #[arg(long, env = "TIDEMARK_CONFIG", global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -20,29 +34,65 @@ const EXAMPLES: &str = "Examples:
   k6 run --out json=- script.js | tidemark analyze -
   tidemark history                               the runs that were kept";
 
+/// Examples first: they answer most questions.
+const HELP_TEMPLATE: &str = "{about}{after-help}\n\n{usage-heading} {usage}\n\n{all-args}";
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Read k6's results, keep them, judge them, report.
     Analyze(analyze::Analyze),
-    /// List the kept runs.
+    /// List the kept runs, oldest first.
     History(history::History),
+    /// Delete old runs, old samples, and what died half-written.
+    Prune(prune::Prune),
+    /// Write the JSON Schema of the configuration or the report to stdout.
+    Schema(schema::Schema),
     /// Write the completions of a shell to stdout.
+    #[command(after_help = "Examples:
+  tidemark completions bash > ~/.local/share/bash-completion/completions/tidemark
+  tidemark completions zsh > ~/.zfunc/_tidemark")]
     Completions { shell: clap_complete::Shell },
     /// Write the manual page to stdout.
+    #[command(after_help = "Examples:
+  tidemark man | man -l -")]
     Man,
 }
 
 /// Where runs are kept.
 #[derive(Debug, clap::Args)]
 struct StoreArgument {
-    /// A folder, or the URL of a bucket such as s3://bucket/prefix.
-    #[arg(long, env = "TIDEMARK_STORE", default_value = ".tidemark", value_name = "PATH|URL")]
-    store: String,
+    /// Where runs are kept: a folder, or the URL of a bucket such as s3://bucket/prefix; .tidemark when nothing says.
+    #[arg(long, env = "TIDEMARK_STORE", value_name = "PATH|URL")]
+    store: Option<String>,
 }
+
+impl StoreArgument {
+    /// Opens what the command line or the environment says, else what the configuration does, else `.tidemark`.
+    fn open(&self, config: &Config) -> Result<Store, StoreError> {
+        let said = self.store.as_deref().filter(|store| !store.is_empty());
+        Store::open(said.or(config.store.as_deref()).unwrap_or(".tidemark"))
+    }
+}
+
+/// Verdicts that make a command fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FailOn {
+    Regressed,
+    Thresholds,
+    Suspect,
+    Inconclusive,
+}
+
+/// The command line is wrong in a way that its parser does not see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
 
 /// Exit codes that others rely on.
 mod exit {
     pub const FELL_SHORT: u8 = 1;
+    pub const USAGE: u8 = 2;
     pub const BAD_INPUT: u8 = 3;
     pub const INCONCLUSIVE: u8 = 4;
     pub const OUTSIDE_FAILED: u8 = 5;
@@ -51,30 +101,32 @@ mod exit {
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
-    let result = match arguments.verb {
-        Verb::Analyze(analyze) => analyze.run(),
-        Verb::History(history) => history.run(),
-        Verb::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command(), "tidemark", &mut script);
-            print(&script).map(|()| 0)
-        }
-        Verb::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(command())
-                .render(&mut page)
-                .map_err(anyhow::Error::from)
-                .and_then(|()| print(&page))
-                .map(|()| 0)
-        }
+    let arguments = match Arguments::from_arg_matches(&command().get_matches()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
     };
-    match result {
+    match run_verb(arguments) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("tidemark: {}", chain(&error));
             ExitCode::from(code_of(&error))
         }
+    }
+}
+
+fn run_verb(arguments: Arguments) -> anyhow::Result<u8> {
+    // A broken configuration must not keep anyone from the schema that says what is wrong with it.
+    let config = || {
+        let here = std::env::current_dir().unwrap_or_default();
+        config::load(arguments.config.as_deref().filter(|path| !path.as_os_str().is_empty()), &here)
+    };
+    match arguments.verb {
+        Verb::Analyze(analyze) => analyze.run(&config()?),
+        Verb::History(history) => history.run(&config()?),
+        Verb::Prune(prune) => prune.run(&config()?),
+        Verb::Schema(schema) => schema.run(),
+        Verb::Completions { shell } => print(&manual::completions(shell, command())).map(|()| 0),
+        Verb::Man => print(&manual::page(command())?).map(|()| 0),
     }
 }
 
@@ -92,17 +144,23 @@ fn chain(error: &anyhow::Error) -> String {
 }
 
 fn command() -> clap::Command {
-    <Arguments as clap::CommandFactory>::command()
+    Arguments::command().help_template(HELP_TEMPLATE).mut_subcommands(|verb| verb.help_template(HELP_TEMPLATE))
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
     use crate::engine::EngineError;
     match error.downcast_ref::<EngineError>() {
-        Some(EngineError::Store(_) | EngineError::Spill(_)) => exit::OUTSIDE_FAILED,
-        Some(EngineError::NothingRead { .. } | EngineError::SeveralSummaries) => exit::BAD_INPUT,
-        None if error.is::<crate::store::StoreError>() => exit::OUTSIDE_FAILED,
-        None => exit::BAD_INPUT,
+        Some(EngineError::Store(_) | EngineError::Spill(_)) => return exit::OUTSIDE_FAILED,
+        Some(EngineError::NothingRead { .. } | EngineError::SeveralSummaries) => return exit::BAD_INPUT,
+        None => {}
     }
+    match error.downcast_ref::<StoreError>() {
+        Some(StoreError::NoRun { .. } | StoreError::Ambiguous { .. }) => return exit::USAGE,
+        Some(_) => return exit::OUTSIDE_FAILED,
+        None => {}
+    }
+    let is_usage = error.is::<UsageError>() || error.is::<config::ConfigError>();
+    if is_usage { exit::USAGE } else { exit::BAD_INPUT }
 }
 
 /// Writes the answer; a reader that went away (`| head`) wants no more, and that is no error.
@@ -113,4 +171,10 @@ fn print(bytes: &[u8]) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
     }
+}
+
+/// Returns nanoseconds since 1970.
+fn nanoseconds(time: std::time::SystemTime) -> i64 {
+    let since = time.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

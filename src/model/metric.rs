@@ -1,11 +1,12 @@
 //! What a k6 metric is: its name, kind, unit, thresholds and sub-metrics.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tags::TagSet;
 
 /// The four kinds of k6 metrics, which decide how samples are aggregated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MetricKind {
     Counter,
@@ -37,7 +38,7 @@ pub enum Contains {
 }
 
 /// The unit of a metric's values in a report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Unit {
     #[serde(rename = "ms")]
     Milliseconds,

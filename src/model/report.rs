@@ -13,7 +13,7 @@ use super::time::Timestamp;
 
 pub const SCHEMA_VERSION: u32 = 1;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AnalysisReport {
     pub schema_version: u32,
     pub run: RunReport,
@@ -28,7 +28,7 @@ pub struct AnalysisReport {
     pub skipped: Vec<Skipped>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunReport {
     pub id: String,
     pub test: String,
@@ -49,7 +49,7 @@ pub struct RunReport {
     pub partial: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     pub kind: VerdictKind,
     pub reasons: Vec<String>,
@@ -77,7 +77,7 @@ impl VerdictKind {
     }
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     pub requests_count: Option<u64>,
     pub failed_requests_count: Option<u64>,
@@ -92,7 +92,7 @@ pub struct Totals {
 }
 
 /// One metric or sub-metric over the whole run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MetricReport {
     /// With its filter when it is a sub-metric: `http_req_duration{status:200}`.
     pub name: String,
@@ -106,7 +106,7 @@ pub struct MetricReport {
     pub quantile_error: f64,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EndpointReport {
     pub name: String,
     /// Part of the URL was replaced by a placeholder, or many endpoints were put together.
@@ -126,7 +126,7 @@ pub struct EndpointReport {
     pub statuses: BTreeMap<String, u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Latency {
     pub avg: f64,
     pub med: f64,
@@ -136,7 +136,7 @@ pub struct Latency {
     pub max: f64,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ThresholdReport {
     pub metric: String,
     pub expression: String,
@@ -158,14 +158,14 @@ pub enum ThresholdJudge {
 }
 
 /// When the load was steady: before it the run warms up, after it the load goes down.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Phases {
     pub steady_from: Option<Timestamp>,
     pub steady_until: Option<Timestamp>,
     pub rule: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BaselineReport {
     pub kind: String,
     pub runs: Vec<String>,
@@ -173,7 +173,7 @@ pub struct BaselineReport {
     pub differences: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Skipped {
     pub what: String,
     pub reason: String,

@@ -7,19 +7,23 @@
 //!                series.parquet
 //!                windows.parquet
 //!                report.json
+//! lock, claims/                    for a folder: who is at work, see `claim`
 //! ```
 //!
 //! The manifest is put in one step after all data, so a run is visible whole or not at all, whatever is killed when. Two
 //! processes write to attempts of their own; of the same run the later manifest stands.
 
+pub mod abandoned;
+pub mod claim;
 pub mod manifest;
+pub mod retention;
 pub mod run_writer;
 pub mod upload;
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
@@ -52,14 +56,16 @@ pub enum StoreError {
     Ambiguous { name: String, count: usize },
 }
 
-/// Data of an attempt that no manifest names and that is older than this was left by a process that died.
-const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
+/// A bucket answers each in some ten milliseconds.
+const REQUESTS_UNDER_WAY_MAX: usize = 32;
 
 /// A store of runs.
 #[derive(Debug)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
     root: Path,
+    /// None for a bucket.
+    folder: Option<PathBuf>,
     runtime: tokio::runtime::Runtime,
     pub location: String,
 }
@@ -74,44 +80,55 @@ impl Store {
             .enable_all()
             .build()
             .map_err(|error| failed(error.into()))?;
-        let (objects, root): (Arc<dyn ObjectStore>, Path) = if location.contains("://") {
+        let (objects, root, folder): (Arc<dyn ObjectStore>, Path, Option<PathBuf>) = if location.contains("://") {
             let url = url::Url::parse(location).map_err(|error| failed(error.into()))?;
             let environment = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value));
             let settings = environment.filter(|(name, _)| name.starts_with("aws_"));
             let (objects, root) = object_store::parse_url_opts(&url, settings).map_err(|error| failed(error.into()))?;
-            (Arc::from(objects), root)
+            (Arc::from(objects), root, None)
         } else {
             std::fs::create_dir_all(location).map_err(|error| failed(error.into()))?;
             let local = LocalFileSystem::new_with_prefix(location).map_err(|error| failed(error.into()))?;
-            (Arc::new(local.with_automatic_cleanup(true)), Path::default())
+            (Arc::new(local.with_automatic_cleanup(true)), Path::default(), Some(PathBuf::from(location)))
         };
-        Ok(Store { objects, root, runtime, location: location.to_owned() })
+        Ok(Store { objects, root, folder, runtime, location: location.to_owned() })
     }
 
     /// Returns the manifests of all runs, oldest first; a manifest that cannot be read is named in the second list.
     pub fn manifests(&self) -> Result<(Vec<Manifest>, Vec<String>), StoreError> {
-        let folder = self.root.clone().join("runs");
-        let read =
-            |cause: object_store::Error| StoreError::Read { what: "the list of runs".to_owned(), cause: cause.into() };
-        let contents = self.runtime.block_on(async {
-            let metas: Vec<_> = self.objects.list(Some(&folder)).try_collect().await?;
-            let gets = metas.into_iter().map(|meta| async move {
-                let bytes = self.objects.get(&meta.location).await?.bytes().await?;
-                Ok::<_, object_store::Error>((meta.location, bytes))
-            });
-            use futures::StreamExt;
-            futures::stream::iter(gets).buffer_unordered(32).try_collect::<Vec<_>>().await
-        });
+        let contents = match &self.folder {
+            Some(folder) => contents_of_folder(&folder.join("runs")).map_err(Box::from),
+            None => self.runtime.block_on(self.contents_of_bucket()).map_err(Box::from),
+        };
+        let contents = contents.map_err(|cause: Box<dyn std::error::Error + Send + Sync>| StoreError::Read {
+            what: "the list of runs".to_owned(),
+            cause,
+        })?;
         let (mut manifests, mut unreadable) = (Vec::new(), Vec::new());
-        for (location, bytes) in contents.map_err(read)? {
+        for (location, bytes) in contents {
             match serde_json::from_slice::<Manifest>(&bytes) {
                 Ok(manifest) => manifests.push(manifest),
                 Err(error) => unreadable.push(format!("{location}: {error}")),
             }
         }
-        manifests.sort_by_key(Manifest::order_key);
+        manifests.sort_by_cached_key(Manifest::order_key);
         unreadable.sort();
         Ok((manifests, unreadable))
+    }
+
+    /// One request for each manifest, and many of them under way.
+    async fn contents_of_bucket(&self) -> Result<Vec<(String, Vec<u8>)>, object_store::Error> {
+        let metas: Vec<_> = self.objects.list(Some(&self.root.clone().join("runs"))).try_collect().await?;
+        let gets = metas.into_iter().map(|meta| async move {
+            match async { self.objects.get(&meta.location).await?.bytes().await }.await {
+                Ok(bytes) => Ok(Some((meta.location.to_string(), Vec::from(bytes)))),
+                // Deleted since it was listed.
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        });
+        let contents = futures::stream::iter(gets).buffer_unordered(REQUESTS_UNDER_WAY_MAX);
+        Ok(contents.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
 
     /// Resolves an id, a unique start of one, `last` or `last~2`.
@@ -134,17 +151,50 @@ impl Store {
 
     /// Makes a run visible: the one step after which it exists. Data that an earlier analysis of it wrote is deleted.
     pub fn commit(&self, manifest: &Manifest) -> Result<(), StoreError> {
-        let path = self.root.clone().join("runs").join(format!("{}.json", manifest.run_id));
-        let write =
-            |cause: Box<dyn std::error::Error + Send + Sync>| StoreError::Write { what: path.to_string(), cause };
-        let earlier = self.runtime.block_on(async { self.objects.get(&path).await?.bytes().await }).ok();
-        let earlier = earlier.and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok());
-        let bytes = serde_json::to_vec_pretty(manifest).map_err(|error| write(error.into()))?;
-        self.runtime.block_on(self.objects.put(&path, PutPayload::from(bytes))).map_err(|error| write(error.into()))?;
+        let lock = self.lock_runs()?;
+        // What an unreadable manifest named is found as abandoned data.
+        let earlier = self.manifest_at(&self.manifest_path(&manifest.run_id)).ok().flatten();
+        self.put_manifest(manifest)?;
+        drop(lock);
         if let Some(earlier) = earlier.filter(|earlier| earlier.attempt != manifest.attempt) {
             self.delete_attempt(&earlier.attempt)?;
         }
         Ok(())
+    }
+
+    /// Tells other processes that `attempt` is being written, until the result is dropped. None for a bucket.
+    pub fn claim(&self, attempt: &str) -> Result<Option<claim::Claim>, StoreError> {
+        let _lock = self.lock_runs()?;
+        self.claim_under_lock(attempt)
+    }
+
+    fn claim_under_lock(&self, attempt: &str) -> Result<Option<claim::Claim>, StoreError> {
+        let claim = self.folder.as_deref().map(|folder| claim::Claim::take(folder, attempt)).transpose();
+        let failed =
+            |error: std::io::Error| StoreError::Write { what: format!("the claim of {attempt}"), cause: error.into() };
+        Ok(claim.map_err(failed)?.flatten())
+    }
+
+    fn manifest_path(&self, run_id: &str) -> Path {
+        self.root.clone().join("runs").join(format!("{run_id}.json"))
+    }
+
+    fn manifest_at(&self, path: &Path) -> Result<Option<Manifest>, StoreError> {
+        let read = |cause: Box<dyn std::error::Error + Send + Sync>| StoreError::Read { what: path.to_string(), cause };
+        match self.runtime.block_on(async { self.objects.get(path).await?.bytes().await }) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| read(error.into())),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(read(error.into())),
+        }
+    }
+
+    fn put_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let path = self.manifest_path(&manifest.run_id);
+        let write =
+            |cause: Box<dyn std::error::Error + Send + Sync>| StoreError::Write { what: path.to_string(), cause };
+        let bytes = serde_json::to_vec_pretty(manifest).map_err(|error| write(error.into()))?;
+        let put = self.runtime.block_on(self.objects.put(&path, PutPayload::from(bytes)));
+        put.map(drop).map_err(|error| write(error.into()))
     }
 
     pub fn put(&self, attempt: &str, name: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
@@ -172,41 +222,38 @@ impl Store {
             }
             Ok(())
         });
-        deleted.map_err(|error| StoreError::Write { what: format!("the deletion of {folder}"), cause: error.into() })
-    }
-
-    /// Deletes what processes left that died before their manifest; returns the attempts.
-    pub fn delete_abandoned(&self, now: std::time::SystemTime) -> Result<Vec<String>, StoreError> {
-        let (manifests, unreadable) = self.manifests()?;
-        // An unreadable manifest may name any attempt: then nothing is certain to be abandoned.
-        if !unreadable.is_empty() {
-            return Ok(Vec::new());
-        }
-        let folder = self.root.clone().join("data");
-        let read = |cause: object_store::Error| StoreError::Read { what: folder.to_string(), cause: cause.into() };
-        let metas: Vec<_> = self.runtime.block_on(self.objects.list(Some(&folder)).try_collect()).map_err(read)?;
-        let limit = chrono::DateTime::<chrono::Utc>::from(now) - ABANDONED_AFTER;
-        let mut newest = std::collections::BTreeMap::new();
-        for meta in metas {
-            let Some(attempt) = meta.location.prefix_match(&folder).and_then(|mut parts| parts.next()) else {
-                continue;
-            };
-            let time = newest.entry(attempt.as_ref().to_owned()).or_insert(meta.last_modified);
-            *time = meta.last_modified.max(*time);
-        }
-        let is_kept = |attempt: &String| manifests.iter().any(|manifest| manifest.attempt == *attempt);
-        let abandoned: Vec<String> = newest
-            .into_iter()
-            .filter(|(attempt, time)| *time < limit && !is_kept(attempt))
-            .map(|(attempt, _)| attempt)
-            .collect();
-        abandoned.iter().try_for_each(|attempt| self.delete_attempt(attempt))?;
-        Ok(abandoned)
+        deleted
+            .map_err(|error| StoreError::Write { what: format!("the deletion of {folder}"), cause: error.into() })?;
+        self.delete_folder_of(attempt)
     }
 
     fn attempt_path(&self, attempt: &str, name: &str) -> Path {
         self.root.clone().join("data").join(attempt).join(name)
     }
+}
+
+/// Reads plainly: a task of the runtime for each of a thousand small files takes longer than the files.
+fn contents_of_folder(folder: &std::path::Path) -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    use std::io::ErrorKind::NotFound;
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut contents = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        // What is put has another name until it is whole.
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        match std::fs::read(&path) {
+            Ok(bytes) => contents.push((path.display().to_string(), bytes)),
+            // Deleted since it was listed.
+            Err(error) if error.kind() == NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(contents)
 }
 
 /// Reads `last` and `last~2`: how many runs before the newest.

@@ -17,7 +17,7 @@ fn listed_runs(folder: &Path) -> usize {
 }
 
 /// Every file that a manifest names is there, whole.
-fn assert_runs_are_whole(folder: &Path) {
+pub fn assert_runs_are_whole(folder: &Path) {
     let manifests = folder.join(".tidemark/runs");
     for entry in std::fs::read_dir(manifests).into_iter().flatten() {
         let path = entry.unwrap().path();
@@ -84,7 +84,7 @@ impl Drop for SmallDisk {
 }
 
 /// Tells `.ci/run` what could not be tried here.
-fn skipped(what: &str) {
+pub fn skipped(what: &str) {
     eprintln!("SKIPPED {what}");
     if let Some(log) = std::env::var_os("TIDEMARK_SKIPPED_LOG") {
         let mut file = std::fs::OpenOptions::new().append(true).open(log).unwrap();

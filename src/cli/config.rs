@@ -1,0 +1,204 @@
+//! `tidemark.toml`: defaults for the command line, in the folder of a project.
+//!
+//! What the command line says comes first, then the environment, then this file, then the default.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
+
+use crate::model::threshold::Expression;
+
+use super::FailOn;
+
+pub const FILE_NAME: &str = "tidemark.toml";
+
+/// The defaults of a project. Every key may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "tidemark.toml")]
+pub struct Config {
+    /// Where runs are kept: a folder, relative to this file, or the URL of a bucket such as s3://bucket/prefix. Default: .tidemark in the current folder.
+    pub store: Option<String>,
+    /// The test that runs are of. Default: default.
+    pub test: Option<String>,
+    /// The environment that runs are made in. Default: default.
+    pub environment: Option<String>,
+    /// Kept with each run; --tag adds to them. Default: none.
+    pub tags: BTreeMap<String, String>,
+    /// Thresholds by metric or sub-metric, in k6's language, besides those that the input holds. Default: none.
+    pub thresholds: BTreeMap<String, Vec<Threshold>>,
+    /// Verdicts that end `analyze` with 1 (with 4 for inconclusive). Default: regressed and thresholds.
+    pub fail_on: Option<Vec<FailOn>>,
+    /// How long `analyze --follow` waits without a byte, in seconds. Default: 10.
+    pub quiet_seconds: Option<QuietSeconds>,
+    /// What `prune` keeps. Default: nothing is deleted.
+    pub retention: RetentionConfig,
+}
+
+/// What `prune` keeps when its options do not say.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionConfig {
+    /// The newest runs of each test and environment; older ones are deleted. At least 1. Default: all.
+    #[schemars(range(min = 1))]
+    pub keep: Option<std::num::NonZeroUsize>,
+    /// How long a run keeps its samples, in days since its start. Default: for ever.
+    pub samples_days: Option<u32>,
+}
+
+/// A threshold in k6's language, such as `p(95)<500`.
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
+#[schemars(transparent)]
+pub struct Threshold(pub String);
+
+impl<'de> Deserialize<'de> for Threshold {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Threshold, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Expression::parse(&text).map_err(serde::de::Error::custom)?;
+        Ok(Threshold(text))
+    }
+}
+
+/// A time in seconds, from 0 on.
+#[derive(Debug, Clone, Copy, PartialEq, JsonSchema)]
+#[schemars(transparent)]
+pub struct QuietSeconds(#[schemars(range(min = 0))] pub f64);
+
+impl QuietSeconds {
+    /// Beyond any run; a larger one is a mistake, and no time of the system holds it.
+    const MAX: f64 = 1e9;
+
+    pub fn new(seconds: f64) -> Result<QuietSeconds, String> {
+        if (0.0..=QuietSeconds::MAX).contains(&seconds) {
+            Ok(QuietSeconds(seconds))
+        } else {
+            Err(format!("{seconds} is not a number of seconds from 0 to {}", QuietSeconds::MAX))
+        }
+    }
+}
+
+impl std::str::FromStr for QuietSeconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<QuietSeconds, String> {
+        QuietSeconds::new(text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?)
+    }
+}
+
+impl<'de> Deserialize<'de> for QuietSeconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<QuietSeconds, D::Error> {
+        QuietSeconds::new(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("failed to read {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        cause: std::io::Error,
+    },
+    #[error("{}, line {line}: {reason}", path.display())]
+    Line { path: PathBuf, line: usize, reason: String },
+}
+
+/// Reads `explicit`, else the file in `folder` or its nearest parent that has one, else nothing.
+pub fn load(explicit: Option<&Path>, folder: &Path) -> Result<Config, ConfigError> {
+    let nearest = || folder.ancestors().map(|folder| folder.join(FILE_NAME)).find(|path| path.is_file());
+    let Some(path) = explicit.map(Path::to_owned).or_else(nearest) else { return Ok(Config::default()) };
+    let text = std::fs::read_to_string(&path).map_err(|cause| ConfigError::Read { path: path.clone(), cause })?;
+    let mut config = parse(&text).map_err(|(line, reason)| ConfigError::Line { path: path.clone(), line, reason })?;
+    if let (Some(store), Some(beside)) = (&config.store, path.parent())
+        && !store.contains("://")
+    {
+        config.store = Some(beside.join(store).display().to_string());
+    }
+    Ok(config)
+}
+
+/// Returns the configuration, or the line from 1 and what is wrong there.
+fn parse(text: &str) -> Result<Config, (usize, String)> {
+    toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start).min(text.len());
+        let before = &text.as_bytes()[..start];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        (line, reason(error.message(), text.lines().nth(line - 1).unwrap_or_default()))
+    })
+}
+
+/// Words what is wrong: an unknown key with the nearest known one, else serde's words beside the line itself.
+fn reason(message: &str, line: &str) -> String {
+    // "unknown field `tset`, expected one of `store`, `test`": each name stands in backticks.
+    let mut names = message.split('`').skip(1).step_by(2);
+    match (message.starts_with("unknown field"), names.next()) {
+        (true, Some(unknown)) => {
+            let known: Vec<&str> = names.collect();
+            let nearest = known.iter().max_by(|one, other| {
+                strsim::jaro_winkler(unknown, one).total_cmp(&strsim::jaro_winkler(unknown, other))
+            });
+            let nearest = nearest.map_or(String::new(), |nearest| format!("; did you mean {nearest}?"));
+            format!("there is no key {unknown}{nearest} (known here: {})", known.join(", "))
+        }
+        _ => format!("{}, in: {}", message.trim().replace('\n', ", "), line.trim()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, line: usize, expected: &str) {
+        let (found_line, reason) = parse(text).unwrap_err();
+        assert!(reason.contains(expected), "expected {expected:?} in {reason:?}");
+        assert_eq!(found_line, line, "{reason}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        check("store = \"x\"\ntset = \"shop\"\n", 2, "there is no key tset; did you mean test?");
+        check("[retention]\n\nkep = 3\n", 3, "there is no key kep; did you mean keep?");
+        check("test = 3\n", 1, "expected a string, in: test = 3");
+        check("\n[retention]\nkeep = 0\n", 3, "expected a nonzero");
+        check("[retention]\nsamples_days = \"30\"\n", 2, "expected u32");
+        check("quiet_seconds = -1\n", 1, "not a number of seconds");
+        check("fail_on = [\"thresholds\", \"slow\"]\n", 1, "expected one of `regressed`, `thresholds`");
+        check("[thresholds]\nhttp_reqs = [\"count>1\", \"p(95)\"]\n", 2, "threshold \"p(95)\"");
+        check("test = \n", 1, "in: test =");
+        check("[tags]\nteam = \"a\"\nteam = \"b\"\n", 3, "duplicate key");
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let config = parse(EXAMPLE).unwrap();
+        assert_eq!(config.store.as_deref(), Some("s3://results/tidemark"));
+        assert_eq!(config.tags["team"], "payments");
+        assert_eq!(config.thresholds["http_req_duration{name:pay}"], [Threshold("p(95)<80".to_owned())]);
+        assert_eq!(config.fail_on, Some(vec![FailOn::Thresholds, FailOn::Inconclusive]));
+        assert_eq!(config.quiet_seconds, Some(QuietSeconds(30.0)));
+        assert_eq!(config.retention.keep.map(usize::from), Some(50));
+        assert_eq!(config.retention.samples_days, Some(30));
+        assert_eq!(parse("").unwrap(), Config::default());
+    }
+
+    const EXAMPLE: &str = r#"
+store = "s3://results/tidemark"
+test = "checkout"
+environment = "staging"
+fail_on = ["thresholds", "inconclusive"]
+quiet_seconds = 30
+
+[tags]
+team = "payments"
+
+[thresholds]
+http_reqs = ["rate>5", "count>200"]
+"http_req_duration{name:pay}" = ["p(95)<80"]
+
+[retention]
+keep = 50
+samples_days = 30
+"#;
+}

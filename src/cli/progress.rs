@@ -1,0 +1,74 @@
+//! How far the reading of long inputs has come: one line on stderr, on a terminal only, gone at the end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::ingest::bytes::Progress;
+
+/// What is over sooner needs no line.
+const SHOWN_AFTER: Duration = Duration::from_millis(500);
+const REDRAWN_EVERY: Duration = Duration::from_millis(100);
+
+const OF_A_KNOWN_SIZE: &str = "{bar:24} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
+const OF_AN_UNKNOWN_SIZE: &str = "{spinner} {bytes} read  {bytes_per_sec}  {elapsed}";
+const ALL_READ: &str = "{bar:24} {bytes} read, judging";
+
+/// The line while it is shown; dropped, it is gone.
+#[derive(Debug)]
+pub struct Shown {
+    end: Option<Sender<()>>,
+    painter: Option<JoinHandle<()>>,
+}
+
+/// Returns the bytes of all files together; none when one of them is no file, so that nobody knows.
+pub fn total_bytes<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Option<u64> {
+    let size = |path: &Path| std::fs::metadata(path).ok().filter(|metadata| metadata.is_file());
+    paths.into_iter().map(|path| Some(size(path)?.len())).sum()
+}
+
+/// Shows how much of `inputs` was read. `total_bytes`: none where they still grow, or come down a pipe.
+pub fn show(inputs: Vec<Arc<Progress>>, total_bytes: Option<u64>) -> Shown {
+    let target = ProgressDrawTarget::stderr_with_hz(10);
+    if target.is_hidden() {
+        return Shown { end: None, painter: None };
+    }
+    let (end, ended) = channel();
+    let painter = std::thread::spawn(move || {
+        if ended.recv_timeout(SHOWN_AFTER) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+        let read = || inputs.iter().map(|progress| progress.bytes_read.load(Ordering::Relaxed)).sum();
+        let bar = ProgressBar::with_draw_target(total_bytes, target);
+        let style = |template| ProgressStyle::with_template(template).expect("the templates are constants");
+        bar.set_style(style(if total_bytes.is_some() { OF_A_KNOWN_SIZE } else { OF_AN_UNKNOWN_SIZE }));
+        loop {
+            let position: u64 = read();
+            bar.set_position(position);
+            if total_bytes.is_some_and(|total| position >= total) {
+                bar.set_style(style(ALL_READ));
+            }
+            bar.tick();
+            if ended.recv_timeout(REDRAWN_EVERY) != Err(RecvTimeoutError::Timeout) {
+                break;
+            }
+        }
+        bar.finish_and_clear();
+    });
+    Shown { end: Some(end), painter: Some(painter) }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.end = None;
+        if let Some(painter) = self.painter.take() {
+            // A painter that panicked has said so, and the answer does not depend on it.
+            let _ = painter.join();
+        }
+    }
+}
