@@ -20,13 +20,12 @@ use crate::model::tags::TagSet;
 use crate::model::threshold::split_metric_filter;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::run_writer::RunWriter;
 use crate::tables::aggregate::Aggregate;
 use crate::tables::figures::{Figures, figures};
 use crate::tables::summary_figures::summary_figures;
 
 pub use keeping::Keep;
-use keeping::{Keeper, commit};
+use keeping::{Keeper, Writers, commit};
 use reading::{Reading, Session};
 use run_id::id_of;
 
@@ -82,14 +81,14 @@ fn read_and_judge(
             Input::Summary(summary, source) => summaries.push((summary, source)),
         }
     }
-    let writer = keep.map(|keep| RunWriter::start(keep.store, keep.attempt.clone())).transpose()?;
-    let (aggregate, report, writer) = match (samples.is_empty(), summaries.as_slice()) {
-        (true, [(summary, source)]) => (Aggregate::new(0), judge_summary(summary, source, request), writer),
+    let writers = keep.map(Writers::start).transpose()?;
+    let (aggregate, report, writers) = match (samples.is_empty(), summaries.as_slice()) {
+        (true, [(summary, source)]) => (Aggregate::new(0), judge_summary(summary, source, request), writers),
         (true, _) => return Err(EngineError::SeveralSummaries),
-        (false, _) => read_samples(samples, &summaries, request, writer, stop)?,
+        (false, _) => read_samples(samples, &summaries, request, writers, stop)?,
     };
-    if let (Some(writer), Some(keep)) = (writer, keep) {
-        commit(writer, &aggregate, &report, keep)?;
+    if let (Some(writers), Some(keep)) = (writers, keep) {
+        commit(writers, &aggregate, &report, keep)?;
     }
     Ok(report)
 }
@@ -99,11 +98,11 @@ fn read_samples<'a>(
     samples: Vec<SampleInput>,
     summaries: &[(Summary, SourceReport)],
     request: &Request,
-    writer: Option<RunWriter<'a>>,
+    writers: Option<Writers<'a>>,
     stop: &AtomicBool,
-) -> Result<(Aggregate, AnalysisReport, Option<RunWriter<'a>>), EngineError> {
+) -> Result<(Aggregate, AnalysisReport, Option<Writers<'a>>), EngineError> {
     std::thread::scope(|scope| {
-        let keeper = writer.map(|writer| Keeper::start(scope, writer));
+        let keeper = writers.map(|writers| Keeper::start(scope, writers));
         let mut session = Session::new(samples.len(), keeper);
         let declared = summaries.iter().flat_map(|(summary, _)| declarations(summary));
         let readings = session.read(samples, declared)?;
@@ -111,8 +110,8 @@ fn read_samples<'a>(
         let Session { mut aggregate, content, .. } = session;
         let interrupted = stop.load(Ordering::Relaxed);
         let report = judge(&mut aggregate, content.run_id(), &readings, summaries, request, interrupted);
-        let writer = keeper.map(Keeper::finish).transpose()?;
-        Ok((aggregate, report.map_err(EngineError::Spill)?, writer))
+        let writers = keeper.map(Keeper::finish).transpose()?;
+        Ok((aggregate, report.map_err(EngineError::Spill)?, writers))
     })
 }
 

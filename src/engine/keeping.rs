@@ -1,14 +1,15 @@
-//! Keeping: a thread of its own writes the tables while the samples are counted; the run exists when all is written.
+//! Keeping: threads of its own write the tables while the samples are counted; the run exists when all is written.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use crate::model::report::AnalysisReport;
 use crate::model::tags::TagSet;
 use crate::model::time::Timestamp;
 use crate::store::manifest::{FORMAT_VERSION, Manifest};
-use crate::store::run_writer::{RunWriter, SampleIds};
+use crate::store::run_writer::RunWriter;
+use crate::store::sample_file::{Gathering, RowGroup, SampleFile, SampleIds};
 use crate::store::{Store, StoreError};
 use crate::tables::aggregate::{Aggregate, Window};
 use crate::tables::pool::Pool;
@@ -41,44 +42,99 @@ pub struct LabelChange {
     pub new: Vec<SampleIds>,
 }
 
-/// The writing thread, while samples are read.
+/// What the writing threads write to.
+pub struct Writers<'a> {
+    tables: RunWriter<'a>,
+    samples: SampleFile<'a>,
+}
+
+impl<'a> Writers<'a> {
+    pub fn start(keep: &Keep<'a>) -> Result<Writers<'a>, StoreError> {
+        let tables = RunWriter::start(keep.store, keep.attempt.clone())?;
+        Ok(Writers { tables, samples: SampleFile::start(keep.store, &keep.attempt)? })
+    }
+}
+
+/// The writing threads, while samples are read.
 pub struct Keeper<'scope, 'a> {
     work: SyncSender<Keeping>,
-    thread: ScopedJoinHandle<'scope, Result<RunWriter<'a>, StoreError>>,
+    thread: ScopedJoinHandle<'scope, Result<Writers<'a>, StoreError>>,
 }
 
 impl<'scope, 'a: 'scope> Keeper<'scope, 'a> {
-    pub fn start<'env>(scope: &'scope Scope<'scope, 'env>, writer: RunWriter<'a>) -> Keeper<'scope, 'a> {
+    pub fn start<'env>(scope: &'scope Scope<'scope, 'env>, writers: Writers<'a>) -> Keeper<'scope, 'a> {
         let (work, waiting) = sync_channel(WAITING_MAX);
-        let named = std::thread::Builder::new().name("keep".to_owned());
+        let named = Builder::new().name("keep".to_owned());
         let thread =
-            named.spawn_scoped(scope, move || write_all(writer, &waiting)).expect("the system starts a thread");
+            named.spawn_scoped(scope, move || write_all(writers, &waiting)).expect("the system starts a thread");
         Keeper { work, thread }
     }
 
-    /// Says whether the thread takes more; it does not after an error, which `finish` returns.
+    /// Says whether the threads take more; they do not after an error, which `finish` returns.
     pub fn keep(&self, part: Keeping) -> bool {
         self.work.send(part).is_ok()
     }
 
-    /// Waits until all is written but what `RunWriter::finish` adds.
-    pub fn finish(self) -> Result<RunWriter<'a>, StoreError> {
+    /// Waits until all that was given is written.
+    pub fn finish(self) -> Result<Writers<'a>, StoreError> {
         drop(self.work);
-        match self.thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
+        joined(self.thread)
+    }
+}
+
+fn joined<T>(thread: ScopedJoinHandle<T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Threads that encode samples: at the end of a run, when the others have nothing more to do, each core has one.
+const ENCODERS: usize = 2;
+
+fn write_all<'a>(mut writers: Writers<'a>, parts: &Receiver<Keeping>) -> Result<Writers<'a>, StoreError> {
+    let Writers { tables, samples } = &mut writers;
+    let samples = &*samples;
+    std::thread::scope(|scope| {
+        let (groups, waiting) = sync_channel(1);
+        let waiting = Arc::new(Mutex::new(waiting));
+        let encoders = (0..ENCODERS).map(|_| {
+            let (waiting, named) = (waiting.clone(), Builder::new().name("encode".to_owned()));
+            named.spawn_scoped(scope, move || encode_all(samples, &waiting)).expect("the system starts a thread")
+        });
+        let encoders: Vec<_> = encoders.collect();
+        // From here on only the encoders hold the other end: when they have failed, nobody waits for them.
+        drop(waiting);
+        let written = write_tables(tables, samples.gathering(), parts, &groups);
+        drop(groups);
+        encoders.into_iter().try_for_each(joined)?;
+        written
+    })?;
+    Ok(writers)
+}
+
+fn encode_all(samples: &SampleFile, waiting: &Mutex<Receiver<RowGroup>>) -> Result<(), StoreError> {
+    loop {
+        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match next {
+            Ok(group) => samples.append(group)?,
+            Err(_) => return Ok(()),
         }
     }
 }
 
-fn write_all<'a>(mut writer: RunWriter<'a>, parts: &Receiver<Keeping>) -> Result<RunWriter<'a>, StoreError> {
+/// Ends early, without an error of its own, when the encoders have ended with theirs.
+fn write_tables(
+    tables: &mut RunWriter,
+    mut gathering: Gathering,
+    parts: &Receiver<Keeping>,
+    groups: &SyncSender<RowGroup>,
+) -> Result<(), StoreError> {
     // By decoder, then by label.
     let mut known: Vec<Vec<SampleIds>> = Vec::new();
+    let mut encoders_wait = true;
     for part in parts {
         match part {
-            Keeping::Metric(name) => writer.append_metric(name),
-            Keeping::TagSet(id, tags) => writer.append_tag_set(id, tags)?,
-            Keeping::Windows(mut windows) => writer.append_windows(&mut windows)?,
+            Keeping::Metric(name) => gathering.append_metric(name),
+            Keeping::TagSet(id, tags) => tables.append_tag_set(id, tags)?,
+            Keeping::Windows(mut windows) => tables.append_windows(&mut windows)?,
             Keeping::Samples { block, labels, spent } => {
                 if known.len() <= labels.decoder {
                     known.resize_with(labels.decoder + 1, Vec::new);
@@ -88,26 +144,26 @@ fn write_all<'a>(mut writer: RunWriter<'a>, parts: &Receiver<Keeping>) -> Result
                     known.clear();
                 }
                 known.extend(labels.new);
-                writer.append_samples(&block, known)?;
+                gathering.append(&block, known, |group| encoders_wait &= groups.send(group).is_ok());
                 if let Some(spent) = spent {
                     spent.give(block);
                 }
             }
         }
+        if !encoders_wait {
+            return Ok(());
+        }
     }
-    writer.finish_samples()?;
-    Ok(writer)
+    // When the encoders have failed there is nobody to send to, and nothing to be done about it here.
+    gathering.finish().all(|group| groups.send(group).is_ok());
+    Ok(())
 }
 
 /// Writes what is known at the end, and makes the run visible.
-pub fn commit(
-    writer: RunWriter,
-    aggregate: &Aggregate,
-    report: &AnalysisReport,
-    keep: &Keep,
-) -> Result<(), StoreError> {
-    let attempt = writer.attempt().to_owned();
-    let tables = writer.finish(aggregate)?;
+pub fn commit(writers: Writers, aggregate: &Aggregate, report: &AnalysisReport, keep: &Keep) -> Result<(), StoreError> {
+    let attempt = writers.tables.attempt().to_owned();
+    let mut tables = vec![writers.samples.finish()?];
+    tables.extend(writers.tables.finish(aggregate)?);
     let bytes = serde_json::to_vec(report)
         .map_err(|error| StoreError::Write { what: "the report".to_owned(), cause: error.into() })?;
     keep.store.put(&attempt, "report.json", bytes)?;

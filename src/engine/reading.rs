@@ -8,7 +8,7 @@ use crate::ingest::input::SampleInput;
 use crate::model::metric::MetricDeclaration;
 use crate::model::run::{REJECTIONS_NAMED_MAX, Rejection, SourceReport};
 use crate::model::tags::TagSet;
-use crate::store::run_writer::SampleIds;
+use crate::store::sample_file::SampleIds;
 use crate::tables::aggregate::Aggregate;
 use crate::tables::samples::Label;
 

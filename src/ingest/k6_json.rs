@@ -14,6 +14,9 @@ use super::k6_line::LineDecoder;
 /// Bytes that are decoded at once: what is read, decoded and counted of it stays in the cache.
 const BLOCK_BYTES: usize = 512 << 10;
 
+/// Blocks that wait for one decoder, or from it: enough that no thread sleeps because another one has just been woken.
+const WAITING_MAX: usize = 4;
+
 /// A read that gives less is taken for a stream that waits for its writer.
 const SLOW_READ_BYTES: usize = 4 << 10;
 
@@ -65,8 +68,8 @@ impl BlockStream {
         let mut blocks = Vec::new();
         let (spent_buffers, spent_blocks) = (Pool::default(), Pool::default());
         for _ in 0..decoders.max(1) {
-            let (lines_in, lines_out) = sync_channel::<Work>(1);
-            let (blocks_in, blocks_out) = sync_channel(1);
+            let (lines_in, lines_out) = sync_channel::<Work>(WAITING_MAX);
+            let (blocks_in, blocks_out) = sync_channel(WAITING_MAX);
             let (spent_buffers, spent_blocks) = (spent_buffers.clone(), spent_blocks.clone());
             spawn("decode", move || decode_all(&lines_out, &blocks_in, &spent_buffers, &spent_blocks));
             lines.push(lines_in);

@@ -18,6 +18,8 @@ pub mod claim;
 pub mod manifest;
 pub mod retention;
 pub mod run_writer;
+pub mod sample_file;
+mod table_writer;
 pub mod upload;
 
 use std::path::PathBuf;

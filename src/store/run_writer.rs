@@ -1,134 +1,42 @@
-//! The tables of one run, written as its samples go by.
+//! The tables of one run besides its samples, written as these go by.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, BooleanArray, DictionaryArray, Float64Array, Int32Array, MapBuilder, PrimitiveArray,
-    StringArray, StringBuilder, TimestampNanosecondArray, UInt32Array, UInt64Array,
+    ArrayRef, BooleanArray, Float64Array, MapBuilder, StringArray, StringBuilder, TimestampNanosecondArray,
+    UInt32Array, UInt64Array,
 };
-use arrow::buffer::ScalarBuffer;
-use arrow::datatypes::{Float64Type, SchemaRef, TimestampNanosecondType, UInt32Type};
-use arrow::record_batch::RecordBatch;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, Encoding};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
 
 use crate::model::metric::Unit;
 use crate::model::series::SeriesKey;
 use crate::model::tags::TagSet;
 use crate::tables::aggregate::{Aggregate, Window};
-use crate::tables::samples::SampleBlock;
 use crate::tables::schemas;
 
 use super::manifest::TableFile;
-use super::upload::Upload;
+use super::table_writer::TableWriter;
 use super::{Store, StoreError};
 
-/// Rows of one metric that make a row group: enough for a scan, few enough for the memory of some dozen metrics.
-const ROW_GROUP_ROWS: usize = 128 << 10;
-/// Rows of all metrics that wait for their row groups, about 24 bytes each.
-const PENDING_ROWS_MAX: usize = 1 << 20;
 const BATCH_ROWS: usize = 8 << 10;
 
-/// The samples of one metric that wait for their row group.
-#[derive(Debug, Default)]
-struct Pending {
-    metric: Arc<str>,
-    rows_of_block: Vec<u32>,
-    times_ns: Vec<i64>,
-    values: Vec<f64>,
-    series: Vec<u32>,
-    tag_sets: Vec<u32>,
-    metadata: Vec<(u32, Box<str>)>,
-}
-
-/// One Parquet file under way.
-struct TableWriter<'a> {
-    table: &'static str,
-    writer: ArrowWriter<Upload<'a>>,
-    schema: SchemaRef,
-    rows: u64,
-}
-
-impl<'a> TableWriter<'a> {
-    fn start(
-        store: &'a Store,
-        attempt: &str,
-        table: &'static str,
-        schema: SchemaRef,
-    ) -> Result<TableWriter<'a>, StoreError> {
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::LZ4_RAW)
-            .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            // Measured values hardly repeat and ids are short: only of texts a dictionary is worth its time.
-            .set_dictionary_enabled(false)
-            .set_column_dictionary_enabled(ColumnPath::from("metric"), true)
-            .set_column_encoding(ColumnPath::from("time"), Encoding::DELTA_BINARY_PACKED)
-            .build();
-        let upload = Upload::start(store, attempt, &format!("{table}.parquet"))?;
-        let writer = ArrowWriter::try_new(upload, schema.clone(), Some(properties))
-            .map_err(|error| write_error(table, error))?;
-        Ok(TableWriter { table, writer, schema, rows: 0 })
-    }
-
-    fn write(&mut self, columns: Vec<ArrayRef>) -> Result<(), StoreError> {
-        let batch =
-            RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| write_error(self.table, error))?;
-        self.rows += batch.num_rows() as u64;
-        self.writer.write(&batch).map_err(|error| write_error(self.table, error))
-    }
-
-    fn end_row_group(&mut self) -> Result<(), StoreError> {
-        self.writer.flush().map_err(|error| write_error(self.table, error))
-    }
-
-    fn finish(self) -> Result<TableFile, StoreError> {
-        let table = self.table;
-        let upload = self.writer.into_inner().map_err(|error| write_error(table, error))?;
-        let bytes = upload.finish().map_err(|error| write_error(table, error))?;
-        Ok(TableFile { table: table.to_owned(), file: format!("{table}.parquet"), rows: self.rows, bytes })
-    }
-}
-
-fn write_error(table: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
-    StoreError::Write { what: format!("the table {table}"), cause: cause.into() }
-}
-
-/// Writes the tables of one run below `data/<attempt>/`.
+/// Writes tag sets, series and windows of one run below `data/<attempt>/`.
 pub struct RunWriter<'a> {
     store: &'a Store,
     attempt: String,
-    samples: TableWriter<'a>,
     tag_sets: TableWriter<'a>,
     windows: TableWriter<'a>,
-    pending: Vec<Pending>,
-    pending_rows: usize,
     waiting_tag_sets: Vec<(u32, Arc<TagSet>)>,
     waiting_windows: Vec<Window>,
-}
-
-/// What the store calls the label of a sample.
-#[derive(Debug, Clone, Copy)]
-pub struct SampleIds {
-    /// Index into the metrics in the order of `append_metric`.
-    pub metric: u32,
-    pub series: u32,
-    pub tag_set: u32,
 }
 
 impl<'a> RunWriter<'a> {
     pub fn start(store: &'a Store, attempt: String) -> Result<RunWriter<'a>, StoreError> {
         Ok(RunWriter {
-            samples: TableWriter::start(store, &attempt, "samples", schemas::samples())?,
             tag_sets: TableWriter::start(store, &attempt, "tag_sets", schemas::tag_sets())?,
             windows: TableWriter::start(store, &attempt, "windows", schemas::windows())?,
             store,
             attempt,
-            pending: Vec::new(),
-            pending_rows: 0,
             waiting_tag_sets: Vec::new(),
             waiting_windows: Vec::new(),
         })
@@ -148,89 +56,13 @@ impl<'a> RunWriter<'a> {
         if self.waiting_windows.len() >= BATCH_ROWS { self.write_windows() } else { Ok(()) }
     }
 
-    pub fn append_metric(&mut self, name: Arc<str>) {
-        self.pending.push(Pending { metric: name, ..Pending::default() });
-    }
-
-    /// `ids`: by the labels of the block.
-    pub fn append_samples(&mut self, block: &SampleBlock, ids: &[SampleIds]) -> Result<(), StoreError> {
-        // First the rows of each metric, then its columns one after the other: four times faster than row by row.
-        for (row, label) in block.labels.iter().enumerate() {
-            self.pending[ids[*label as usize].metric as usize].rows_of_block.push(row as u32);
-        }
-        for (row, text) in &block.metadata {
-            let pending = &mut self.pending[ids[block.labels[*row as usize] as usize].metric as usize];
-            let before = pending.rows_of_block.partition_point(|of_metric| of_metric < row);
-            pending.metadata.push(((pending.times_ns.len() + before) as u32, text.clone()));
-        }
-        for pending in &mut self.pending {
-            let Pending { rows_of_block, times_ns, values, series, tag_sets, .. } = pending;
-            let ids_of = |row: &u32| &ids[block.labels[*row as usize] as usize];
-            times_ns.extend(rows_of_block.iter().map(|row| block.times_ns[*row as usize]));
-            values.extend(rows_of_block.iter().map(|row| block.values[*row as usize]));
-            series.extend(rows_of_block.iter().map(|row| ids_of(row).series));
-            tag_sets.extend(rows_of_block.iter().map(|row| ids_of(row).tag_set));
-            rows_of_block.clear();
-        }
-        self.pending_rows += block.rows();
-        for metric in 0..self.pending.len() {
-            if self.pending[metric].times_ns.len() >= ROW_GROUP_ROWS {
-                self.write_row_group(metric)?;
-            }
-        }
-        while self.pending_rows > PENDING_ROWS_MAX {
-            let largest = (0..self.pending.len()).max_by_key(|metric| self.pending[*metric].times_ns.len());
-            self.write_row_group(largest.expect("rows wait, so a metric has them"))?;
-        }
-        Ok(())
-    }
-
-    /// Writes the samples, tag sets and windows that wait.
-    pub fn finish_samples(&mut self) -> Result<(), StoreError> {
-        for metric in 0..self.pending.len() {
-            self.write_row_group(metric)?;
-        }
+    /// Writes what waits, and the series; returns the files.
+    pub fn finish(mut self, aggregate: &Aggregate) -> Result<Vec<TableFile>, StoreError> {
         self.write_tag_sets()?;
-        self.write_windows()
-    }
-
-    /// After `finish_samples`: writes the series; returns the files.
-    pub fn finish(self, aggregate: &Aggregate) -> Result<Vec<TableFile>, StoreError> {
+        self.write_windows()?;
         let mut series = TableWriter::start(self.store, &self.attempt, "series", schemas::series())?;
         series.write(series_columns(aggregate))?;
-        Ok(vec![self.samples.finish()?, self.tag_sets.finish()?, series.finish()?, self.windows.finish()?])
-    }
-
-    fn write_row_group(&mut self, metric: usize) -> Result<(), StoreError> {
-        let pending = &mut self.pending[metric];
-        let rows = pending.times_ns.len();
-        if rows == 0 {
-            return Ok(());
-        }
-        self.pending_rows -= rows;
-        let metric_names = Arc::new(StringArray::from(vec![&*pending.metric]));
-        let metrics = DictionaryArray::new(Int32Array::from(vec![0; rows]), metric_names);
-        let times = array::<TimestampNanosecondType>(&mut pending.times_ns);
-        let values = array::<Float64Type>(&mut pending.values);
-        let series = array::<UInt32Type>(&mut pending.series);
-        let tag_sets = array::<UInt32Type>(&mut pending.tag_sets);
-        let metadata = metadata_column(&pending.metadata, rows);
-        pending.metadata.clear();
-        self.samples.write(vec![
-            Arc::new(times.clone().with_timezone("UTC")),
-            Arc::new(metrics),
-            Arc::new(values.clone()),
-            Arc::new(series.clone()),
-            Arc::new(tag_sets.clone()),
-            metadata,
-        ])?;
-        self.samples.end_row_group()?;
-        let pending = &mut self.pending[metric];
-        pending.times_ns = emptied(times);
-        pending.values = emptied(values);
-        pending.series = emptied(series);
-        pending.tag_sets = emptied(tag_sets);
-        Ok(())
+        Ok(vec![self.tag_sets.finish()?, series.finish()?, self.windows.finish()?])
     }
 
     fn write_tag_sets(&mut self) -> Result<(), StoreError> {
@@ -285,34 +117,6 @@ impl<'a> RunWriter<'a> {
             percentile(3),
         ])
     }
-}
-
-/// Hands a column over without a copy.
-fn array<T: ArrowPrimitiveType>(column: &mut Vec<T::Native>) -> PrimitiveArray<T> {
-    PrimitiveArray::new(ScalarBuffer::from(std::mem::take(column)), None)
-}
-
-/// Takes the memory of a column back that is written, for the next row group.
-fn emptied<T: ArrowPrimitiveType>(array: PrimitiveArray<T>) -> Vec<T::Native> {
-    let (_, values, _) = array.into_parts();
-    let mut column = Vec::from(values);
-    column.clear();
-    column
-}
-
-/// `metadata`: by row, ascending.
-fn metadata_column(metadata: &[(u32, Box<str>)], rows: usize) -> ArrayRef {
-    let mut builder = StringBuilder::new();
-    for (row, text) in metadata {
-        builder.append_nulls(*row as usize - builder_len(&builder));
-        builder.append_value(text);
-    }
-    builder.append_nulls(rows - builder_len(&builder));
-    Arc::new(builder.finish())
-}
-
-fn builder_len(builder: &StringBuilder) -> usize {
-    arrow::array::ArrayBuilder::len(builder)
 }
 
 fn tags_column(rows: &[(u32, Arc<TagSet>)]) -> ArrayRef {

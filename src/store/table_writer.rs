@@ -1,0 +1,69 @@
+//! One Parquet file under way, and how every table is laid out in its file.
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+
+use super::manifest::TableFile;
+use super::upload::Upload;
+use super::{Store, StoreError};
+
+/// Enough for a scan, few enough for the memory of some dozen metrics that wait for theirs.
+pub const ROW_GROUP_ROWS: usize = 128 << 10;
+
+/// Returns how a table is encoded.
+pub fn properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::LZ4_RAW)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        // Measured values hardly repeat and ids are short: only of texts a dictionary is worth its time.
+        .set_dictionary_enabled(false)
+        .set_column_dictionary_enabled(ColumnPath::from("metric"), true)
+        .set_column_encoding(ColumnPath::from("time"), Encoding::DELTA_BINARY_PACKED)
+        .build()
+}
+
+/// One Parquet file under way.
+pub struct TableWriter<'a> {
+    table: &'static str,
+    writer: ArrowWriter<Upload<'a>>,
+    schema: SchemaRef,
+    rows: u64,
+}
+
+impl<'a> TableWriter<'a> {
+    pub fn start(
+        store: &'a Store,
+        attempt: &str,
+        table: &'static str,
+        schema: SchemaRef,
+    ) -> Result<TableWriter<'a>, StoreError> {
+        let upload = Upload::start(store, attempt, &format!("{table}.parquet"))?;
+        let writer = ArrowWriter::try_new(upload, schema.clone(), Some(properties()))
+            .map_err(|error| write_error(table, error))?;
+        Ok(TableWriter { table, writer, schema, rows: 0 })
+    }
+
+    pub fn write(&mut self, columns: Vec<ArrayRef>) -> Result<(), StoreError> {
+        let batch =
+            RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| write_error(self.table, error))?;
+        self.rows += batch.num_rows() as u64;
+        self.writer.write(&batch).map_err(|error| write_error(self.table, error))
+    }
+
+    pub fn finish(self) -> Result<TableFile, StoreError> {
+        let table = self.table;
+        let upload = self.writer.into_inner().map_err(|error| write_error(table, error))?;
+        let bytes = upload.finish().map_err(|error| write_error(table, error))?;
+        Ok(TableFile { table: table.to_owned(), file: format!("{table}.parquet"), rows: self.rows, bytes })
+    }
+}
+
+pub fn write_error(table: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::Write { what: format!("the table {table}"), cause: cause.into() }
+}
