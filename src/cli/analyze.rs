@@ -11,6 +11,7 @@ use clap::ValueEnum;
 
 use crate::engine::{self, Keep, Request};
 use crate::ingest::bytes::End;
+use crate::ingest::folder;
 use crate::ingest::input::{self, Input};
 use crate::model::metric::ThresholdSource;
 use crate::model::report::{AnalysisReport, VerdictKind};
@@ -25,8 +26,8 @@ use super::{StoreArgument, exit, print};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Analyze {
-    /// k6's JSON or CSV output, plain or compressed (`-` is stdin; several are the pods of one run), or its summary, alone
-    /// or beside them.
+    /// k6's JSON or CSV output, plain or compressed (`-` is stdin; several are the pods of one run), its summary, alone or
+    /// beside them, or a folder of these.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     /// The test that this is a run of.
@@ -66,6 +67,7 @@ pub struct Analyze {
 const EXAMPLES: &str = "Examples:
   tidemark analyze k6.json.gz --test checkout --environment staging
   tidemark analyze pod-1.json pod-2.json pod-3.json
+  tidemark analyze results/
   tidemark analyze --follow k6.json
   k6 run --out json=- script.js | tidemark analyze - --format json";
 
@@ -97,7 +99,8 @@ impl Analyze {
         if let Some(store) = &store {
             store.delete_abandoned(now)?;
         }
-        let inputs = self.open(&stop)?;
+        let folder::Expanded { paths, left_out } = self.expand(&stop)?;
+        let inputs = self.open(&paths, &stop)?;
         let request = Request {
             labels: RunLabels {
                 test: self.test.clone(),
@@ -107,6 +110,7 @@ impl Analyze {
             },
             thresholds: self.thresholds(),
             k6_exit_code: self.k6_exit_code,
+            left_out,
         };
         let keep = store.as_ref().map(|store| Keep { store, attempt: attempt(now), now: Timestamp(nanoseconds(now)) });
         let report = engine::analyze(inputs, &request, keep, &stop)?;
@@ -115,15 +119,26 @@ impl Analyze {
         Ok(if interrupted { exit::INTERRUPTED } else { self.exit_code(&report) })
     }
 
-    fn open(&self, stop: &Arc<AtomicBool>) -> anyhow::Result<Vec<Input>> {
+    /// Puts the files of a folder in its place.
+    fn expand(&self, stop: &Arc<AtomicBool>) -> anyhow::Result<folder::Expanded> {
+        if !self.follow {
+            return Ok(folder::expand(&self.inputs, stop)?);
+        }
+        if let Some(folder) = self.inputs.iter().find(|input| input.is_dir()) {
+            bail!("--follow cannot watch the folder {}: name the files that grow", folder.display());
+        }
+        Ok(folder::Expanded { paths: self.inputs.clone(), left_out: Vec::new() })
+    }
+
+    fn open(&self, paths: &[PathBuf], stop: &Arc<AtomicBool>) -> anyhow::Result<Vec<Input>> {
         if !(self.quiet_seconds >= 0.0 && self.quiet_seconds < 1e9) {
             bail!("--quiet-seconds {} is not a number of seconds", self.quiet_seconds);
         }
         let end = if self.follow { End::Quiet(Duration::from_secs_f64(self.quiet_seconds)) } else { End::AtEnd };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let decoders = (cores / self.inputs.len()).max(1);
+        let decoders = (cores / paths.len()).max(1);
         let open = |path: &PathBuf| input::open(path, end.clone(), decoders, stop.clone());
-        Ok(self.inputs.iter().map(open).collect::<Result<_, _>>()?)
+        Ok(paths.iter().map(open).collect::<Result<_, _>>()?)
     }
 
     fn thresholds(&self) -> crate::detect::thresholds::Thresholds {

@@ -99,7 +99,7 @@ fn code_of(error: &anyhow::Error) -> u8 {
     use crate::engine::EngineError;
     match error.downcast_ref::<EngineError>() {
         Some(EngineError::Store(_) | EngineError::Spill(_)) => exit::OUTSIDE_FAILED,
-        Some(EngineError::NothingRead { .. } | EngineError::SeveralSummaries) => exit::BAD_INPUT,
+        Some(EngineError::NothingRead { .. } | EngineError::SeveralSummaries { .. }) => exit::BAD_INPUT,
         None if error.is::<crate::store::StoreError>() => exit::OUTSIDE_FAILED,
         None => exit::BAD_INPUT,
     }

@@ -1,6 +1,9 @@
 //! The one integration-test binary: each binary that links the query engine costs seconds and hundreds of megabytes.
 
+mod bad_input;
 mod decoder;
+mod disagreement;
+mod folders;
 mod front_door;
 mod same_report;
 mod store_faults;
