@@ -142,7 +142,7 @@ pub fn open(path: &Path, end: End, decoders: usize, stop: Arc<AtomicBool>) -> Re
 const BARREN_BYTES_MAX: u64 = 32 << 20;
 
 /// k6's output has at most about 30 bytes in one of gzip's.
-const RATIO_MAX: u64 = 200;
+const RATIO_MAX: u64 = 100;
 
 /// Ends an input that inflates to nothing of k6's: a few kilobytes can hold gigabytes.
 ///
