@@ -223,6 +223,41 @@ fn numbers_at_the_edge_of_f64_count_and_beyond_it_are_rejected() {
     assert!(values.values().all(Value::is_number), "{values:?}");
 }
 
+/// Found by `tests/fuzz`.
+#[test]
+fn a_line_end_within_an_object_is_the_end_of_the_line() {
+    let broken = good().replace("\"tags\":{", "\"tags\":{\n");
+    let with_metadata = good().replace("\"}}}", "\"},\"metadata\":{\n\"vu\":\"1\"}}}");
+    let report = analyze_bytes([good(), broken, with_metadata].concat().as_bytes());
+    assert_eq!(report["totals"]["requests_count"], 1);
+    assert_eq!((&source(&report)["lines_read"], &source(&report)["lines_rejected"]), (&5.into(), &4.into()));
+}
+
+/// Found while reading what `tests/fuzz` found: a name without escapes must not be taken for one with them.
+#[test]
+fn a_metric_name_with_an_escape_is_not_the_name_of_the_same_bytes() {
+    let input =
+        [point("a\\\\b", "1", ""), point("a\\b", "2", ""), point("a\\\\b", "3", ""), point("a\nb", "4", "")].concat();
+    let report = analyze_bytes(input.as_bytes());
+    let count = |name: &str| {
+        let metrics = report["metrics"].as_array().unwrap().iter();
+        metrics.filter(|metric| metric["name"] == name).map(|metric| metric["count"].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!((count("a\\b"), count("a\u{8}")), (2, 1), "{}", report["metrics"]);
+    assert_eq!(source(&report)["lines_rejected"], 2, "a name does not go over a line end");
+}
+
+/// Found by `tests/fuzz`.
+#[test]
+fn a_last_row_without_its_line_end_is_counted() {
+    let header = "metric_name,timestamp,metric_value,status\n";
+    let report = analyze_bytes(format!("{header}http_reqs,1790000000,1,200\nhttp_reqs,1790000000,1,200").as_bytes());
+    assert_eq!((&report["totals"]["requests_count"], &source(&report)["lines_read"]), (&2.into(), &3.into()));
+    let report = analyze_bytes(format!("{header}http_reqs,1790000000,1,200\nhttp_reqs,17900").as_bytes());
+    assert_eq!((&source(&report)["lines_read"], &source(&report)["lines_rejected"]), (&3.into(), &1.into()));
+    assert!(is_rejected(&report, 3, "cut row: 2 of 4 fields"), "{}", source(&report));
+}
+
 #[test]
 fn a_key_that_stands_twice() {
     let tags = point("http_reqs", "1", "\"name\":\"a\",\"status\":\"200\",\"status\":\"503\"");

@@ -19,7 +19,9 @@ pub fn read_and_judge(bytes: &[u8]) -> Option<Summary> {
     let told = summary.metrics.iter().map(|metric| metric.thresholds.len()).sum::<usize>();
     assert_eq!(judged.len(), told, "every verdict of k6 is kept");
     let kept = serde_json::to_vec(&summary).expect("a summary is JSON");
-    assert_eq!(serde_json::from_slice::<Summary>(&kept).expect("and is read again"), summary);
+    let again: Summary = serde_json::from_slice(&kept).expect("and is read again");
+    assert_same(&again.metrics, &summary.metrics);
+    assert_eq!(again.checks, summary.checks);
     Some(summary)
 }
 
@@ -33,7 +35,21 @@ pub fn assert_same_as_handle_summary(summary: &Summary) {
     let state = json!({ "testRunDurationMs": 1000.0 });
     let written = json!({ "metrics": metrics, "state": state }).to_string();
     let again = k6_summary::parse(written.as_bytes()).expect("handleSummary's data");
-    assert_eq!(again.metrics, summary.metrics);
+    assert_same(&again.metrics, &summary.metrics);
+}
+
+/// `serde_json` without its feature `float_roundtrip` may read the last bit of a number otherwise than it was written.
+fn assert_same(left: &[SummaryMetric], right: &[SummaryMetric]) {
+    assert_eq!(left.len(), right.len());
+    for (left, right) in left.iter().zip(right) {
+        assert_eq!((&left.name, left.kind, &left.thresholds), (&right.name, right.kind, &right.thresholds));
+        assert_eq!(left.contains, right.contains);
+        assert!(left.values.keys().eq(right.values.keys()), "{left:?} {right:?}");
+        for (name, value) in &left.values {
+            let (value, other) = (*value, right.values[name]);
+            assert!((value - other).abs() <= 4.0 * f64::EPSILON * other.abs(), "{name}: {value} {other}");
+        }
+    }
 }
 
 fn handle_metric(metric: &SummaryMetric) -> Value {
