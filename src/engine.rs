@@ -8,7 +8,7 @@ mod run_id;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::detect::{phases, thresholds, verdict};
+use crate::detect::{phases, summaries, thresholds, verdict};
 use crate::ingest::input::{Input, SampleInput};
 use crate::model::metric::{MetricDeclaration, Submetric, ThresholdSource};
 use crate::model::report::{
@@ -33,8 +33,8 @@ use run_id::id_of;
 pub enum EngineError {
     #[error("{name} holds no k6 sample: {reason}; expected what `k6 run --out json=FILE` writes")]
     NothingRead { name: String, reason: String },
-    #[error("several summaries and no samples: each is a run of its own, so give one at a time")]
-    SeveralSummaries,
+    #[error("several summaries and no samples: each is a run of its own, so give one at a time ({names})")]
+    SeveralSummaries { names: String },
     #[error("failed to keep values that must be read twice")]
     Spill(#[source] std::io::Error),
     #[error(transparent)]
@@ -48,6 +48,8 @@ pub struct Request {
     /// Thresholds besides those in the inputs, by metric or sub-metric.
     pub thresholds: thresholds::Thresholds,
     pub k6_exit_code: Option<i32>,
+    /// What of the inputs was not read, and why.
+    pub left_out: Vec<Skipped>,
 }
 
 /// Reads the inputs to their end, keeps the run where `keep` says, judges it and returns the report.
@@ -74,19 +76,24 @@ fn read_and_judge(
     keep: Option<&Keep>,
     stop: &AtomicBool,
 ) -> Result<AnalysisReport, EngineError> {
-    let (mut samples, mut summaries) = (Vec::new(), Vec::new());
+    let (mut samples, mut given) = (Vec::new(), Vec::new());
     for input in inputs {
         match input {
             Input::Samples(input) => samples.push(input),
-            Input::Summary(summary, source) => summaries.push((summary, source)),
+            Input::Summary(summary, source) => given.push((summary, source)),
         }
     }
+    let (summaries, copies) = summaries::distinct(given);
     let writers = keep.map(Writers::start).transpose()?;
-    let (aggregate, report, writers) = match (samples.is_empty(), summaries.as_slice()) {
+    let (aggregate, mut report, writers) = match (samples.is_empty(), summaries.as_slice()) {
         (true, [(summary, source)]) => (Aggregate::new(0), judge_summary(summary, source, request), writers),
-        (true, _) => return Err(EngineError::SeveralSummaries),
+        (true, _) => {
+            let names: Vec<&str> = summaries.iter().map(|(_, source)| source.name.as_str()).collect();
+            return Err(EngineError::SeveralSummaries { names: names.join(", ") });
+        }
         (false, _) => read_samples(samples, &summaries, request, writers, stop)?,
     };
+    report.skipped.extend(request.left_out.iter().cloned().chain(copies));
     if let (Some(writers), Some(keep)) = (writers, keep) {
         commit(writers, &aggregate, &report, keep)?;
     }
@@ -125,20 +132,17 @@ fn judge(
     interrupted: bool,
 ) -> std::io::Result<AnalysisReport> {
     let (started_at, ended_at) = (aggregate.first_ns.map(Timestamp), aggregate.last_ns.map(Timestamp));
-    let own = own_summaries(aggregate, summaries);
+    let summaries::Own { summaries: own, skipped: others } = summaries::own(aggregate, summaries);
     // k6's own clock, where one summary tells it; else what the samples span.
     let by_k6 = own.first().filter(|_| own.len() == 1).and_then(|summary| summary.duration_seconds);
     let by_samples = ended_at.zip(started_at).map(|(end, start)| end.seconds_since(start));
     let duration_seconds = by_k6.or(by_samples).filter(|seconds| *seconds > 0.0);
     let all_thresholds = all_thresholds(aggregate, &own, request);
     let figures = figures(aggregate, duration_seconds, &thresholds::percentages(&all_thresholds))?;
-    let (thresholds, mut skipped) = thresholds::judge(&all_thresholds, &figures.metrics);
+    let (mut thresholds, mut skipped) = thresholds::judge(&all_thresholds, &figures.metrics);
     skipped.extend(blind_spots(aggregate, &figures, &all_thresholds));
-    if own.len() < summaries.len() {
-        let names: Vec<&str> = summaries.iter().map(|(_, source)| source.name.as_str()).collect();
-        let reason = "its requests and iterations are not those of the samples: it is of another run".to_owned();
-        skipped.push(Skipped { what: names.join(", "), reason });
-    }
+    skipped.extend(others);
+    skipped.extend(summaries::add_k6_verdicts(&mut thresholds, &own));
     let mut sources: Vec<SourceReport> = readings.iter().map(Reading::report).collect();
     sources.extend(summaries.iter().map(|(_, source)| source.clone()));
     let run = RunReport {
@@ -231,18 +235,6 @@ fn declarations(summary: &Summary) -> Vec<MetricDeclaration> {
         })
     };
     summary.metrics.iter().filter_map(declaration).collect()
-}
-
-/// Returns the summaries if they are of the run that was read: together they count its requests and iterations.
-fn own_summaries<'s>(aggregate: &Aggregate, summaries: &'s [(Summary, SourceReport)]) -> Vec<&'s Summary> {
-    let all: Vec<&Summary> = summaries.iter().map(|(summary, _)| summary).collect();
-    let counted = |name: &str| -> f64 {
-        let cells = aggregate.cells.iter().filter(|cell| *aggregate.metrics[cell.metric as usize].name == *name);
-        cells.map(|cell| cell.sum.value()).sum()
-    };
-    let told = |name: &str| -> f64 { all.iter().filter_map(|summary| summary.metric(name)?.values.get("count")).sum() };
-    let fits = ["http_reqs", "iterations"].iter().all(|name| counted(name) == told(name));
-    if fits { all } else { Vec::new() }
 }
 
 /// Returns the thresholds of the request, of the stream and of the run's own summaries.

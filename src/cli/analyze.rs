@@ -11,9 +11,10 @@ use clap::ValueEnum;
 
 use crate::engine::{self, Keep, Request};
 use crate::ingest::bytes::End;
+use crate::ingest::folder;
 use crate::ingest::input::{self, Input};
 use crate::model::metric::ThresholdSource;
-use crate::model::report::{AnalysisReport, VerdictKind};
+use crate::model::report::{AnalysisReport, Skipped, VerdictKind};
 use crate::model::run::RunLabels;
 use crate::model::threshold::Expression;
 use crate::model::time::Timestamp;
@@ -21,13 +22,13 @@ use crate::report::text::{self, Colour};
 use crate::store::Store;
 
 use super::config::{Config, QuietSeconds};
-use super::{FailOn, StoreArgument, exit, nanoseconds, print, progress};
+use super::{FailOn, StoreArgument, UsageError, exit, nanoseconds, print, progress};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Analyze {
-    /// k6's JSON or CSV output, plain or compressed (`-` is stdin; several are the pods of one run), or its summary, alone
-    /// or beside them.
+    /// k6's JSON or CSV output, plain or compressed (`-` is stdin; several are the pods of one run), its summary, alone or
+    /// beside them, or a folder of these.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     /// The test that this is a run of.
@@ -70,6 +71,7 @@ pub struct Analyze {
 const EXAMPLES: &str = "Examples:
   tidemark analyze k6.json.gz --test checkout --environment staging
   tidemark analyze pod-1.json pod-2.json pod-3.json
+  tidemark analyze results/
   tidemark analyze --follow k6.json
   k6 run --out json=- script.js | tidemark analyze - --format json";
 
@@ -96,12 +98,13 @@ impl Analyze {
         if let Some(store) = &store {
             store.delete_abandoned(now)?;
         }
-        let inputs = self.open(config, &stop)?;
+        let folder::Expanded { paths, left_out } = self.expand(&stop)?;
+        let inputs = self.open(&paths, config, &stop)?;
         let shown = self.show_progress(&inputs);
         let attempt = attempt(now);
         let claim = store.as_ref().map(|store| store.claim(&attempt)).transpose()?;
         let keep = store.as_ref().map(|store| Keep { store, attempt, now: Timestamp(nanoseconds(now)) });
-        let report = engine::analyze(inputs, &self.request(config), keep, &stop)?;
+        let report = engine::analyze(inputs, &self.request(config, left_out), keep, &stop)?;
         drop((shown, claim));
         self.print(&report, store.as_ref())?;
         let interrupted = stop.load(std::sync::atomic::Ordering::Relaxed);
@@ -109,7 +112,7 @@ impl Analyze {
     }
 
     /// What the command line says, and where it says nothing, the configuration.
-    fn request(&self, config: &Config) -> Request {
+    fn request(&self, config: &Config, left_out: Vec<Skipped>) -> Request {
         let mut tags = config.tags.clone();
         tags.extend(self.tags.iter().cloned());
         let mut thresholds = crate::detect::thresholds::Thresholds::new();
@@ -131,16 +134,29 @@ impl Analyze {
             },
             thresholds,
             k6_exit_code: self.k6_exit_code,
+            left_out,
         }
     }
 
-    fn open(&self, config: &Config, stop: &Arc<AtomicBool>) -> anyhow::Result<Vec<Input>> {
+    /// Puts the files of a folder in its place.
+    fn expand(&self, stop: &Arc<AtomicBool>) -> anyhow::Result<folder::Expanded> {
+        if !self.follow {
+            return Ok(folder::expand(&self.inputs, stop)?);
+        }
+        if let Some(folder) = self.inputs.iter().find(|input| input.is_dir()) {
+            let reason = format!("--follow cannot watch the folder {}: name the files that grow", folder.display());
+            return Err(UsageError(reason).into());
+        }
+        Ok(folder::Expanded { paths: self.inputs.clone(), left_out: Vec::new() })
+    }
+
+    fn open(&self, paths: &[PathBuf], config: &Config, stop: &Arc<AtomicBool>) -> anyhow::Result<Vec<Input>> {
         let quiet = self.quiet_seconds.or(config.quiet_seconds).unwrap_or(QUIET_SECONDS_DEFAULT);
         let end = if self.follow { End::Quiet(Duration::from_secs_f64(quiet.0)) } else { End::AtEnd };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let decoders = (cores / self.inputs.len()).max(1);
+        let decoders = (cores / paths.len()).max(1);
         let open = |path: &PathBuf| input::open(path, end.clone(), decoders, stop.clone());
-        Ok(self.inputs.iter().map(open).collect::<Result<_, _>>()?)
+        Ok(paths.iter().map(open).collect::<Result<_, _>>()?)
     }
 
     fn show_progress(&self, inputs: &[Input]) -> progress::Shown {

@@ -64,6 +64,7 @@ pub fn of_summary(summary: &Summary, metrics: &[MetricReport]) -> Vec<ThresholdR
                 observed: seen,
                 headroom: expression.zip(seen).and_then(|(expression, seen)| expression.headroom(seen)),
                 abort_on_fail: false,
+                k6_passed: Some(threshold.passed),
                 judged_by: ThresholdJudge::Summary,
             }
         });
@@ -110,6 +111,7 @@ fn report(metric: &str, source: &ThresholdSource, expression: Expression, observ
         observed: real,
         headroom: real.and_then(|value| expression.headroom(value)),
         abort_on_fail: source.abort_on_fail,
+        k6_passed: None,
         judged_by: ThresholdJudge::Samples,
     }
 }

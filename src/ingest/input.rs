@@ -111,7 +111,8 @@ pub fn open(path: &Path, end: End, decoders: usize, stop: Arc<AtomicBool>) -> Re
     let (mut reader, progress) = bytes::open(path, end, stop).map_err(failed)?;
     let head = read_head(&mut reader).map_err(failed)?;
     let recognised = recognise(&head);
-    let mut whole: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(reader));
+    let inflated = Inflated { inner: reader, progress: progress.clone(), inflated_bytes: 0, barren_bytes: 0 };
+    let mut whole: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(inflated));
     match recognised {
         Recognised::Json => {
             let stream = SampleStream::Json(BlockStream::start(whole, decoders));
@@ -144,6 +145,51 @@ pub fn open(path: &Path, end: End, decoders: usize, stop: Arc<AtomicBool>) -> Re
         }
         Recognised::Other(looks_like) => Err(InputError::NotK6 { name, looks_like }),
     }
+}
+
+/// Bytes without a sample after which an input may be a bomb: k6 writes samples every second, some hundred bytes each.
+const BARREN_BYTES_MAX: u64 = 32 << 20;
+
+/// k6's output has at most about 30 bytes in one of gzip's.
+const RATIO_MAX: u64 = 100;
+
+/// Ends an input that inflates to nothing of k6's: a few kilobytes can hold gigabytes.
+///
+/// What is not compressed is never as much longer than itself. Whole samples may repeat at any ratio.
+struct Inflated {
+    inner: Box<dyn Read + Send>,
+    progress: Arc<Progress>,
+    inflated_bytes: u64,
+    /// Since something last looked like samples.
+    barren_bytes: u64,
+}
+
+impl Read for Inflated {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        let bytes = &buffer[..length];
+        self.inflated_bytes += length as u64;
+        self.barren_bytes += length as u64;
+        if looks_like_samples(bytes) {
+            self.barren_bytes = 0;
+        }
+        let compressed_bytes = self.progress.bytes_read.load(Ordering::Relaxed);
+        if self.barren_bytes > BARREN_BYTES_MAX && self.inflated_bytes / RATIO_MAX > compressed_bytes {
+            return Err(io::Error::other(format!(
+                "{compressed_bytes} bytes inflate to more than {} MiB, and the last {} MiB hold no sample: a bomb?",
+                self.inflated_bytes >> 20,
+                self.barren_bytes >> 20
+            )));
+        }
+        Ok(length)
+    }
+}
+
+/// Asks for a mark of each form, which the first bytes of k6's output have: so it costs nothing to ask.
+fn looks_like_samples(bytes: &[u8]) -> bool {
+    let is_csv_line = |line: &[u8]| memchr::memchr_iter(b',', line).take(3).count() == 3;
+    memchr::memmem::find(bytes, b"\"Point\"").is_some()
+        || memchr::memchr(b'\n', bytes).is_some_and(|end| is_csv_line(&bytes[..end]))
 }
 
 /// Reads until the input can be told: the first line of a live stream is enough, anything else is read further.

@@ -204,6 +204,10 @@ impl CsvBlocks {
             if let Err(reason) = outcome {
                 block.reject(line, reason);
             }
+            if self.rows.is_at_end() {
+                // A last line without its end is a line as well.
+                self.rows.lines_skipped += 1;
+            }
         }
         self.truncated |= self.ended && self.rows.failure.is_some();
         let line = self.rows.line();
@@ -550,6 +554,11 @@ impl Rows {
     /// The line that would be read next, from 1.
     fn line(&self) -> u64 {
         self.parser.line() + self.lines_skipped
+    }
+
+    /// Says whether the last row was ended by the end of the input.
+    fn is_at_end(&self) -> bool {
+        self.unread.is_empty() && self.at_end
     }
 
     /// Says whether all that came was parsed, and it was little.

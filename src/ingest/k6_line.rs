@@ -172,6 +172,10 @@ impl LineDecoder {
             Some(known) => known,
             None => {
                 let raw = &rest[at..at + object_length(&rest[at..])?];
+                // White space to JSON, but the end of a line to everyone else.
+                if memchr(b'\n', raw).is_some() {
+                    return None;
+                }
                 (self.tags_of(raw).ok()?, raw.len())
             }
         };
@@ -191,6 +195,9 @@ impl LineDecoder {
             at += AFTER_TAGS.len();
             let raw = &rest[at..at + object_length(&rest[at..])?];
             if raw != self.last_metadata.as_slice() {
+                if memchr(b'\n', raw).is_some() {
+                    return None;
+                }
                 string_pairs(raw).ok()?;
                 self.last_metadata.clear();
                 self.last_metadata.extend_from_slice(raw);
@@ -213,12 +220,13 @@ impl LineDecoder {
         if !name_and_more[name.len()..].starts_with(AFTER_METRIC) {
             return None;
         }
+        // `a\b` in a line is no name of those letters: the index holds names without escapes.
+        if !name.iter().all(|byte| *byte >= 0x20 && *byte != b'\\') {
+            return None;
+        }
         let metric = match self.metric_index.get(name) {
             Some(metric) => *metric,
-            None => {
-                let is_plain = name.iter().all(|byte| *byte >= 0x20 && *byte != b'\\');
-                self.add_metric(std::str::from_utf8(name).ok().filter(|_| is_plain)?)
-            }
+            None => self.add_metric(std::str::from_utf8(name).ok()?),
         };
         Some((metric, POINT_START.len() + name.len() + AFTER_METRIC.len()))
     }
@@ -297,7 +305,9 @@ impl LineDecoder {
 
     fn add_metric(&mut self, name: &str) -> u32 {
         let index = self.metrics.len() as u32;
-        let line_start = [POINT_START, name.as_bytes(), AFTER_METRIC].concat().into();
+        // As k6 writes the name in a line.
+        let escaped = serde_json::Value::from(name).to_string();
+        let line_start = [POINT_START, &escaped.as_bytes()[1..escaped.len() - 1], AFTER_METRIC].concat().into();
         self.remembered_bytes += 4 * name.len() + 64;
         self.metrics.push(KnownMetric { name: Arc::from(name), line_start });
         self.metric_index.insert(name.as_bytes().into(), index);

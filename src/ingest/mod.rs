@@ -6,6 +6,7 @@
 //! | summary | one object | none | none |
 
 pub mod bytes;
+pub mod folder;
 pub mod input;
 pub mod k6_csv;
 pub mod k6_json;

@@ -146,6 +146,9 @@ pub struct ThresholdReport {
     /// How far inside the limit, as a fraction of it; negative beyond it.
     pub headroom: Option<f64>,
     pub abort_on_fail: bool,
+    /// k6's own verdict, where a summary of the whole run holds it. Where it is another than `passed`, the verdict says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub k6_passed: Option<bool>,
     /// Who judged: the samples, or k6 in its summary.
     pub judged_by: ThresholdJudge,
 }

@@ -1,8 +1,11 @@
 //! The one integration-test binary: each binary that links the query engine costs seconds and hundreds of megabytes.
 
+mod bad_input;
 mod bucket;
 mod command_line;
 mod decoder;
+mod disagreement;
+mod folders;
 mod front_door;
 mod progress;
 mod prune;
