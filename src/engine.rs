@@ -2,6 +2,8 @@
 //!
 //! A finished file, a growing one, stdin and the pods of one run all take this path; nothing else joins the rooms.
 
+pub mod query;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +22,7 @@ use crate::model::tags::TagSet;
 use crate::model::threshold::split_metric_filter;
 use crate::model::time::Timestamp;
 use crate::store::manifest::{FORMAT_VERSION, Manifest};
+use crate::store::report_tables;
 use crate::store::run_writer::{RunWriter, SampleColumns};
 use crate::store::{Store, StoreError};
 use crate::tables::aggregate::{Aggregate, Window};
@@ -529,7 +532,8 @@ fn mix(mut word: u64) -> u64 {
 
 fn commit(writer: RunWriter, aggregate: &Aggregate, report: &AnalysisReport, keep: &Keep) -> Result<(), EngineError> {
     let attempt = writer.attempt().to_owned();
-    let tables = writer.finish(aggregate)?;
+    let mut tables = writer.finish(aggregate)?;
+    tables.extend(report_tables::write(keep.store, &attempt, report)?);
     let bytes = serde_json::to_vec(report)
         .map_err(|error| StoreError::Write { what: "the report".to_owned(), cause: error.into() })?;
     keep.store.put(&attempt, "report.json", bytes)?;

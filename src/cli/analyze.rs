@@ -20,7 +20,7 @@ use crate::model::time::Timestamp;
 use crate::report::text::{self, Colour};
 use crate::store::Store;
 
-use super::{StoreArgument, exit, print};
+use super::{StoreArgument, exit, key_value, print};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -177,11 +177,6 @@ fn attempt(now: SystemTime) -> String {
 fn nanoseconds(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected K=V")?;
-    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn threshold(text: &str) -> Result<(String, ThresholdSource), String> {

@@ -2,6 +2,7 @@
 
 mod analyze;
 mod history;
+mod query;
 
 use std::process::ExitCode;
 
@@ -18,7 +19,8 @@ struct Arguments {
 const EXAMPLES: &str = "Examples:
   tidemark analyze k6.json.gz                    what happened, and whether the thresholds held
   k6 run --out json=- script.js | tidemark analyze -
-  tidemark history                               the runs that were kept";
+  tidemark history                               the runs that were kept
+  tidemark query --named slowest_endpoints       an answer from them";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -26,6 +28,8 @@ enum Verb {
     Analyze(analyze::Analyze),
     /// List the kept runs.
     History(history::History),
+    /// Ask the kept runs by SQL, or by the name of a question.
+    Query(query::Query),
     /// Write the completions of a shell to stdout.
     Completions { shell: clap_complete::Shell },
     /// Write the manual page to stdout.
@@ -43,6 +47,7 @@ struct StoreArgument {
 /// Exit codes that others rely on.
 mod exit {
     pub const FELL_SHORT: u8 = 1;
+    pub const WRONG_COMMAND: u8 = 2;
     pub const BAD_INPUT: u8 = 3;
     pub const INCONCLUSIVE: u8 = 4;
     pub const OUTSIDE_FAILED: u8 = 5;
@@ -55,6 +60,7 @@ pub fn run() -> ExitCode {
     let result = match arguments.verb {
         Verb::Analyze(analyze) => analyze.run(),
         Verb::History(history) => history.run(),
+        Verb::Query(query) => query.run(),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command(), "tidemark", &mut script);
@@ -97,12 +103,36 @@ fn command() -> clap::Command {
 
 fn code_of(error: &anyhow::Error) -> u8 {
     use crate::engine::EngineError;
+    use crate::engine::query::AskError;
+    match error.downcast_ref::<AskError>() {
+        Some(AskError::Run(_)) => return exit::WRONG_COMMAND,
+        Some(AskError::Store(_)) => return exit::OUTSIDE_FAILED,
+        Some(AskError::Query(error)) => return code_of_query(error),
+        None => {}
+    }
+    if let Some(error) = error.downcast_ref() {
+        return code_of_query(error);
+    }
     match error.downcast_ref::<EngineError>() {
         Some(EngineError::Store(_) | EngineError::Spill(_)) => exit::OUTSIDE_FAILED,
         Some(EngineError::NothingRead { .. } | EngineError::SeveralSummaries) => exit::BAD_INPUT,
         None if error.is::<crate::store::StoreError>() => exit::OUTSIDE_FAILED,
         None => exit::BAD_INPUT,
     }
+}
+
+fn code_of_query(error: &crate::tables::query_error::QueryError) -> u8 {
+    use crate::tables::query_error::QueryError;
+    match error {
+        QueryError::Read(_) | QueryError::Answer(_) | QueryError::Start(_) | QueryError::NoAnswer => exit::OUTSIDE_FAILED,
+        _ => exit::WRONG_COMMAND,
+    }
+}
+
+/// Reads `K=V`.
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected K=V")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// Writes the answer; a reader that went away (`| head`) wants no more, and that is no error.

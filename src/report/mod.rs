@@ -1,3 +1,4 @@
 //! The report in the forms that people and programs read: bytes out, no I/O.
 
+pub mod rows;
 pub mod text;
