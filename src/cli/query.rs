@@ -10,7 +10,7 @@ use crate::report::rows::{RowFormat, RowWriter};
 use crate::store::Store;
 use crate::tables::queries::{NamedQuery, named_queries, named_query};
 use crate::tables::query_error::QueryError;
-use crate::tables::session::{Answered, table_columns};
+use crate::tables::session::{Rows, table_columns};
 
 use super::{StoreArgument, print};
 
@@ -52,12 +52,12 @@ pub struct Query {
 const EXAMPLES: &str = r#"Examples:
   tidemark query --list
   tidemark query --named slowest_endpoints
-  tidemark query --named endpoint_latency_per_window --param window='5 seconds' --run last
+  tidemark query --named endpoint_latency_per_window --param window='5 seconds' --run last~1
   tidemark query --named two_runs_compared --param base=last~1 --param current=last --format csv
-  tidemark query "SELECT endpoint, status, count(*), k6_percentile(value, 0.95) AS p95_ms
-                  FROM samples WHERE metric = 'http_req_duration' GROUP BY ALL" --run last
-  tidemark query "SELECT run_id, started_at, verdict, latency_p95_ms FROM runs WHERE test = 'checkout' ORDER BY started_at"
-  tidemark query "SELECT * FROM samples WHERE metric = 'http_req_duration'" --format parquet > durations.parquet
+  tidemark query --run last "SELECT endpoint, count(*), k6_percentile(value, 0.95) AS p95_ms
+      FROM samples WHERE metric = 'http_req_duration' GROUP BY endpoint ORDER BY p95_ms DESC"
+  tidemark query "SELECT started_at, verdict, latency_p95_ms FROM runs WHERE test = 'checkout'"
+  tidemark query "SELECT * FROM samples WHERE metric = 'checks'" --format parquet > checks.parquet
 "#;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -97,11 +97,14 @@ impl Query {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(0),
             finished => finished.map_err(QueryError::Answer)?,
         }
-        match (answered, question.rows_max) {
-            (Answered::Cut, Some(rows_max)) => {
+        match (answered.rows, question.rows_max) {
+            (Rows::Cut, Some(rows_max)) => {
                 eprintln!("tidemark: these are the first {rows_max} rows, there are more: see --limit (0 gives all)");
             }
-            _ if rows_count == 0 => eprintln!("tidemark: no rows"),
+            _ if rows_count == 0 => {
+                let asked = answered.runs.iter().map(|(name, run_id)| format!(" ({name} {run_id})"));
+                eprintln!("tidemark: no rows{}", asked.collect::<String>());
+            }
             _ => {}
         }
         Ok(0)
@@ -210,15 +213,22 @@ fn reference() -> String {
         text += &wrapped(&format!("{table}: {}", columns.join(", ")), "  ");
     }
     text + r#"
-  samples has one row a sample: k6's metrics are in `metric` and `value`; the time of a request is metric =
-  'http_req_duration', in ms. windows has one row a second and series, thresholds and metrics one a run and name.
-  "group" and "check" are words of SQL: write them in double quotes. Other tags: tags['name'].
+  samples: one row a sample. k6's metric is `metric`, its number is `value`, in k6's unit: the time of
+    a request is metric = 'http_req_duration', in ms. Other tags of a script: tags['name'].
+  windows: one row a second and series; metrics and thresholds: one row each and run.
+  "group" and "check" are words of SQL: as columns they stand in double quotes.
 
-k6_percentile(value, 0.95) is exact and k6's own; it takes GROUP BY and FILTER. Never average percentiles:
-compute them over the samples of the longer time. Latency of failed requests is told apart by expected_response.
-`run_id = ...`, `metric = ...` and a range of `time` make a query fast: what cannot match is not read.
+Percentiles: k6_percentile(value, 0.95) is exact and k6's own; it takes GROUP BY and FILTER. Never
+average percentiles: compute them from the samples. Failed requests are told by expected_response.
 
-A query can read and nothing else. It may use 256 MiB, then sorts and joins go on in temporary files.
+Speed: `run_id = ...` (or --run), `metric = ...` and a range of `time` leave out what cannot match
+before it is read.
+
+Bounds: a query reads and does nothing else. It may use 256 MiB of memory; sorts and groups beyond
+it go on in temporary files.
+
+Exit codes: 0 answered, 2 the query or a parameter is wrong, too slow or too large, 5 the store
+cannot be read.
 "#
 }
 

@@ -13,7 +13,7 @@ use crate::tables::queries::{NamedQuery, ParameterKind};
 use crate::tables::query_error::{QueryError, nearest};
 use crate::tables::run_table::{RunFile, RunFiles};
 use crate::tables::runs::RunFacts;
-use crate::tables::session::{Answered, KeptRun, Query, answer};
+use crate::tables::session::{KeptRun, Query, Rows, answer};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
@@ -44,6 +44,14 @@ pub struct Question {
     pub timeout: Duration,
 }
 
+/// What is known of an answer when it is there.
+#[derive(Debug)]
+pub struct Answered {
+    pub rows: Rows,
+    /// The runs that the parameters of a named query stood for: each parameter's name and the run's id.
+    pub runs: Vec<(String, String)>,
+}
+
 /// Asks the runs of a store; `each` gets the answer batch by batch, the first one empty, for the columns.
 ///
 /// A manifest that cannot be read is left out and handed to `unreadable`.
@@ -60,13 +68,19 @@ pub fn ask(
         let named = named.collect::<Result<Vec<String>, _>>().map_err(AskError::Run)?;
         manifests.retain(|manifest| named.contains(&manifest.run_id));
     }
+    let mut asked_runs = Vec::new();
     let (sql, parameters) = match &question.asked {
-        Asked::Sql(sql) => (sql.clone(), question.parameters.iter().map(|(name, text)| (name.clone(), guess(text))).collect()),
-        Asked::Named(query) => (query.sql.to_owned(), values(query, &question.parameters, &manifests)?),
+        Asked::Sql(sql) => {
+            let guessed = question.parameters.iter().map(|(name, text)| (name.clone(), guess(text)));
+            (sql.clone(), guessed.collect())
+        }
+        Asked::Named(query) => {
+            (query.sql.to_owned(), values(query, &question.parameters, &manifests, &mut asked_runs)?)
+        }
     };
     let query = Query { sql, parameters, rows_max: question.rows_max, timeout: question.timeout };
     let runs = manifests.iter().map(|manifest| kept_run(store, manifest)).collect();
-    Ok(answer(store.objects(), runs, &query, each)?)
+    Ok(Answered { rows: answer(store.objects(), runs, &query, each)?, runs: asked_runs })
 }
 
 fn kept_run(store: &Store, manifest: &Manifest) -> KeptRun {
@@ -91,11 +105,12 @@ fn kept_run(store: &Store, manifest: &Manifest) -> KeptRun {
     KeptRun { facts, files: RunFiles { run_id: manifest.run_id.clone(), tables } }
 }
 
-/// Returns the values of a named query's parameters: those given, else the defaults.
+/// Returns the values of a named query's parameters: those given, else the defaults; names the runs among them.
 fn values(
     query: &NamedQuery,
     given: &[(String, String)],
     manifests: &[Manifest],
+    asked_runs: &mut Vec<(String, String)>,
 ) -> Result<HashMap<String, ScalarValue>, AskError> {
     let names = || query.parameters.iter().map(|parameter| parameter.name.as_str());
     if let Some((name, _)) = given.iter().find(|(name, _)| !names().any(|known| known == name)) {
@@ -115,7 +130,11 @@ fn values(
         };
         let value = match parameter.kind {
             _ if given.is_none() && text == "none" => parameter.kind.none(),
-            ParameterKind::Run => ScalarValue::from(resolve(manifests, text).map_err(AskError::Run)?.run_id.as_str()),
+            ParameterKind::Run => {
+                let run_id = &resolve(manifests, text).map_err(AskError::Run)?.run_id;
+                asked_runs.push((parameter.name.clone(), run_id.clone()));
+                ScalarValue::from(run_id.as_str())
+            }
             kind => kind.value(&parameter.name, text)?,
         };
         values.insert(parameter.name.clone(), value);

@@ -182,6 +182,9 @@ fn json_texts(column: &ArrayRef) -> io::Result<ArrayRef> {
 fn table(batches: &[RecordBatch], width: Option<usize>) -> io::Result<String> {
     let Some(first) = batches.first() else { return Ok(String::new()) };
     let schema = first.schema();
+    if schema.fields().iter().map(|field| field.name().as_str()).eq(["plan_type", "plan"]) {
+        return plans(batches);
+    }
     let to_the_right: Vec<bool> = schema.fields().iter().map(|field| field.data_type().is_numeric()).collect();
     let mut rows = vec![schema.fields().iter().map(|field| visible(field.name())).collect::<Vec<String>>()];
     for batch in batches {
@@ -201,6 +204,20 @@ fn table(batches: &[RecordBatch], width: Option<usize>) -> io::Result<String> {
         }
         text += line.trim_end();
         text.push('\n');
+    }
+    Ok(text)
+}
+
+/// Returns what EXPLAIN says, which is text of many lines.
+fn plans(batches: &[RecordBatch]) -> io::Result<String> {
+    let mut text = String::new();
+    for batch in batches {
+        let (kinds, plans) = (cast(batch.column(0), &DataType::Utf8), cast(batch.column(1), &DataType::Utf8));
+        let (kinds, plans) = (kinds.map_err(io_error)?, plans.map_err(io_error)?);
+        for (kind, plan) in kinds.as_string::<i32>().iter().zip(plans.as_string::<i32>()) {
+            text += &format!("{}:\n", kind.unwrap_or_default());
+            plan.unwrap_or_default().lines().for_each(|line| text += &format!("  {}\n", visible(line)));
+        }
     }
     Ok(text)
 }

@@ -197,11 +197,12 @@ impl ExecutionPlan for LookedUpExec {
         self.replace_children(children, ReplaceChildrenOptions::new(Recompute))
     }
 
+    // Said to be lost, though it is not: the optimizer would sort below, and a batch would hold rows of several runs.
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
+        vec![false]
     }
 
-    // Rows dealt out below would mix the runs of a batch.
+    // Rows dealt out below would mix the runs, too.
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
         vec![false]
     }

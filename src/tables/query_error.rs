@@ -111,7 +111,13 @@ fn planning(message: &str, tables: &[String]) -> QueryError {
 fn schema_error(error: &SchemaError) -> QueryError {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
-            let columns: Vec<String> = valid_fields.iter().map(|column| quoted(column.name())).collect();
+            let mut columns: Vec<String> = Vec::new();
+            for name in valid_fields.iter().map(|column| quoted(column.name())) {
+                // A column that is selected is there twice.
+                if !columns.contains(&name) {
+                    columns.push(name);
+                }
+            }
             let nearest = nearest(field.name(), valid_fields.iter().map(Column::name));
             QueryError::NoColumn { name: field.name().to_owned(), nearest, columns }
         }

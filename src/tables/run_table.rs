@@ -90,7 +90,7 @@ impl RunTable {
         runs: Arc<Vec<RunFiles>>,
     ) -> Result<RunTable> {
         let run_id: FieldRef = Arc::new(Field::new(RUN_ID, DataType::Utf8View, false));
-        let file_schema = TableSchema::new(file_schema, vec![run_id]);
+        let file_schema = TableSchema::builder(file_schema).with_table_partition_cols(vec![run_id]).build();
         let (mut fields, mut columns, mut list_fields) = (Vec::new(), Vec::new(), Vec::new());
         for column in std::iter::once(&RUN_ID).chain(order) {
             match (file_schema.table_schema().index_of(column), &look_up) {

@@ -52,10 +52,10 @@ pub struct Query {
     pub timeout: Duration,
 }
 
-/// Whether the answer is whole.
+/// Whether all rows of the answer were given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answered {
-    Whole,
+pub enum Rows {
+    All,
     /// There are more rows than `rows_max`.
     Cut,
 }
@@ -68,7 +68,7 @@ pub fn answer(
     runs: Vec<KeptRun>,
     query: &Query,
     each: &mut dyn FnMut(&RecordBatch) -> io::Result<()>,
-) -> Result<Answered, QueryError> {
+) -> Result<Rows, QueryError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores).enable_all().build();
     let runtime = runtime.map_err(QueryError::Start)?;
@@ -90,7 +90,7 @@ pub fn answer(
     let result = loop {
         let began = Instant::now();
         match receiver.recv_timeout(time_left) {
-            Ok(Message::Rows(batch)) => {
+            Ok(Message::Batch(batch)) => {
                 time_left = time_left.saturating_sub(began.elapsed());
                 if let Err(error) = each(&batch) {
                     break Err(QueryError::Answer(error));
@@ -109,8 +109,8 @@ pub fn answer(
 }
 
 enum Message {
-    Rows(RecordBatch),
-    End(Result<Answered, QueryError>),
+    Batch(RecordBatch),
+    End(Result<Rows, QueryError>),
 }
 
 /// Returns a session with all tables, and their names.
@@ -185,7 +185,7 @@ async fn execute(
     context: &SessionContext,
     query: &Query,
     sender: &SyncSender<Message>,
-) -> Result<Answered, DataFusionError> {
+) -> Result<Rows, DataFusionError> {
     let state = context.state();
     let plan = state.create_logical_plan(&query.sql).await?;
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;
@@ -204,10 +204,10 @@ async fn execute(
         _ => plan,
     };
     let mut batches = context.execute_logical_plan(plan).await?.execute_stream().await?;
-    let send = |batch: RecordBatch| tokio::task::block_in_place(|| sender.send(Message::Rows(batch)));
+    let send = |batch: RecordBatch| tokio::task::block_in_place(|| sender.send(Message::Batch(batch)));
     // A failure to send means that the one who asked went away; then nothing more is wanted.
     if send(RecordBatch::new_empty(batches.schema())).is_err() {
-        return Ok(Answered::Whole);
+        return Ok(Rows::All);
     }
     let mut rows_left = query.rows_max.unwrap_or(usize::MAX);
     while let Some(batch) = batches.next().await {
@@ -215,11 +215,11 @@ async fn execute(
         let kept = batch.num_rows().min(rows_left);
         rows_left -= kept;
         if kept > 0 && send(batch.slice(0, kept)).is_err() {
-            return Ok(Answered::Whole);
+            return Ok(Rows::All);
         }
         if kept < batch.num_rows() {
-            return Ok(Answered::Cut);
+            return Ok(Rows::Cut);
         }
     }
-    Ok(Answered::Whole)
+    Ok(Rows::All)
 }
