@@ -124,7 +124,9 @@ fn code_of(error: &anyhow::Error) -> u8 {
 fn code_of_query(error: &crate::tables::query_error::QueryError) -> u8 {
     use crate::tables::query_error::QueryError;
     match error {
-        QueryError::Read(_) | QueryError::Answer(_) | QueryError::Start(_) | QueryError::NoAnswer => exit::OUTSIDE_FAILED,
+        QueryError::Read(_) | QueryError::Answer(_) | QueryError::Start(_) | QueryError::NoAnswer => {
+            exit::OUTSIDE_FAILED
+        }
         _ => exit::WRONG_COMMAND,
     }
 }

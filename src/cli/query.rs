@@ -142,9 +142,7 @@ impl Query {
             return Err(QueryError::Parameter { message });
         }
         Ok(match self.format {
-            Format::Table => RowFormat::Table {
-                width: is_terminal.then(terminal_width),
-            },
+            Format::Table => RowFormat::Table { width: is_terminal.then(terminal_width) },
             Format::Csv => RowFormat::Csv,
             Format::Json => RowFormat::Json,
             Format::Ndjson => RowFormat::Ndjson,

@@ -17,7 +17,9 @@ use parquet::arrow::ArrowWriter;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowFormat {
     /// Columns for eyes: floats with six digits, at most as wide as the terminal.
-    Table { width: Option<usize> },
+    Table {
+        width: Option<usize>,
+    },
     Csv,
     Json,
     Ndjson,
@@ -40,7 +42,8 @@ pub struct RowWriter<W: Write + Send> {
 enum State<W: Write + Send> {
     Waiting(W),
     Table(W, Vec<RecordBatch>),
-    Csv(csv::Writer<W>),
+    /// And whether the head is still to be written.
+    Csv(W, bool),
     Json(JsonWriter<W, JsonArray>),
     Ndjson(JsonWriter<W, LineDelimited>),
     Parquet(ArrowWriter<W>),
@@ -68,7 +71,13 @@ impl<W: Write + Send> RowWriter<W> {
                 batches.push(batch);
                 Ok(())
             }
-            State::Csv(writer) => writer.write(&batch).map_err(io_error),
+            State::Csv(out, is_first) => {
+                // By way of bytes, because its writer keeps no more than the text of an error.
+                let mut writer = csv::WriterBuilder::new().with_header(*is_first).build(Vec::new());
+                writer.write(&batch).map_err(io_error)?;
+                *is_first = false;
+                out.write_all(&writer.into_inner())
+            }
             State::Json(writer) => writer.write(&batch).map_err(io_error),
             State::Ndjson(writer) => writer.write(&batch).map_err(io_error),
             State::Parquet(writer) => writer.write(&batch).map_err(io::Error::from),
@@ -82,7 +91,7 @@ impl<W: Write + Send> RowWriter<W> {
         let json = JsonWriterBuilder::new().with_explicit_nulls(true);
         self.state = match self.format {
             RowFormat::Table { .. } => State::Table(out, Vec::new()),
-            RowFormat::Csv => State::Csv(csv::WriterBuilder::new().with_header(true).build(out)),
+            RowFormat::Csv => State::Csv(out, true),
             RowFormat::Json => State::Json(json.build(out)),
             RowFormat::Ndjson => State::Ndjson(json.build(out)),
             RowFormat::Parquet => State::Parquet(ArrowWriter::try_new(out, schema, None)?),
@@ -99,7 +108,7 @@ impl<W: Write + Send> RowWriter<W> {
                 out.write_all(table(&batches, width)?.as_bytes())?;
                 out
             }
-            State::Csv(writer) => writer.into_inner(),
+            State::Csv(out, _) => out,
             State::Json(mut writer) => {
                 writer.finish().map_err(io_error)?;
                 let mut out = writer.into_inner();
@@ -274,7 +283,9 @@ fn visible(text: &str) -> String {
     if !text.chars().any(char::is_control) {
         return text.to_owned();
     }
-    text.chars().map(|letter| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() }).collect()
+    text.chars()
+        .map(|letter| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() })
+        .collect()
 }
 
 #[cfg(test)]
@@ -298,7 +309,10 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_cuts_text_and_never_numbers() {
-        let rows = vec![vec!["name".to_owned(), "n".to_owned()], vec!["a long name of a thing".to_owned(), "123456789".to_owned()]];
+        let rows = vec![
+            vec!["name".to_owned(), "n".to_owned()],
+            vec!["a long name of a thing".to_owned(), "123456789".to_owned()],
+        ];
         assert_eq!(widths(&rows, &[false, true], None), [22, 9]);
         assert_eq!(widths(&rows, &[false, true], Some(25)), [14, 9]);
         assert_eq!(widths(&rows, &[false, true], Some(5)), [COLUMN_WIDTH_MIN, 9]);

@@ -35,7 +35,8 @@ fn put(
     };
     let batch = RecordBatch::try_new(schema.clone(), columns).map_err(|error| failed(error.into()))?;
     let properties = WriterProperties::builder().set_compression(Compression::LZ4_RAW).build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(|error| failed(error.into()))?;
+    let mut writer =
+        ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(|error| failed(error.into()))?;
     writer.write(&batch).map_err(|error| failed(error.into()))?;
     let bytes = writer.into_inner().map_err(|error| failed(error.into()))?;
     let file = format!("{table}.parquet");
@@ -46,11 +47,11 @@ fn put(
 
 fn metrics_columns(metrics: &[MetricReport]) -> Vec<ArrayRef> {
     use crate::model::metric::MetricKind::{Counter, Rate};
-    let texts = |of: fn(&MetricReport) -> &str| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(metrics.iter().map(of)))
+    let texts =
+        |of: fn(&MetricReport) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(metrics.iter().map(of))) };
+    let figure = |name: &str| -> ArrayRef {
+        Arc::new(metrics.iter().map(|metric| metric.values.get(name).copied()).collect::<Float64Array>())
     };
-    let figure =
-        |name: &str| -> ArrayRef { Arc::new(metrics.iter().map(|metric| metric.values.get(name).copied()).collect::<Float64Array>()) };
     // `count` and `rate` of a counter are its sum and the sum per second.
     let figure_of = |kind, name: &str| -> ArrayRef {
         let value = |metric: &MetricReport| metric.values.get(name).copied().filter(|_| metric.kind == kind);

@@ -77,12 +77,19 @@ fn quantile_of(arguments: &AccumulatorArgs) -> Result<f64> {
     let nothing = RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty()));
     let not_constant = || plan_datafusion_err!("the second argument of {NAME} must be a constant from 0 to 1: got {p}");
     match p.evaluate(&nothing).map_err(|_| not_constant())? {
-        ColumnarValue::Scalar(ScalarValue::Float64(Some(p))) if (0.0..=1.0).contains(&p) => Ok(p),
+        ColumnarValue::Scalar(ScalarValue::Float64(Some(p))) if (0.0..=1.0).contains(&p) => Ok(as_k6_divides(p)),
         ColumnarValue::Scalar(ScalarValue::Float64(Some(p))) if (1.0..=100.0).contains(&p) => {
             plan_err!("the second argument of {NAME} is a fraction from 0 to 1: for p{p} write {}", p / 100.0)
         }
         _ => Err(not_constant()),
     }
+}
+
+/// Returns `p` as k6 has it, who divides a percentage by 100: 99.9 / 100 is not 0.999 to the last bit.
+fn as_k6_divides(p: f64) -> f64 {
+    let divided = (p * 1e8).round() / 1e6 / 100.0;
+    // With more digits than those of a percentage that anybody writes, `p` stays what it is.
+    if (divided - p).abs() <= 2.0 * f64::EPSILON { divided } else { p }
 }
 
 /// Returns quantile `p` of the values, which it reorders; none of no values.
@@ -238,9 +245,7 @@ impl GroupsAccumulator for Groups {
     }
 
     fn size(&self) -> usize {
-        size_of_val(self)
-            + self.groups.capacity() * size_of::<Vec<f64>>()
-            + self.values_capacity * size_of::<f64>()
+        size_of_val(self) + self.groups.capacity() * size_of::<Vec<f64>>() + self.values_capacity * size_of::<f64>()
     }
 }
 
@@ -249,7 +254,8 @@ fn taken(values: &Float64Array, filter: Option<&BooleanArray>) -> Result<Option<
     let valid = values.nulls().filter(|nulls| nulls.null_count() > 0).map(NullBuffer::inner);
     let valid = valid.map(|bits| BooleanArray::new(bits.clone(), None));
     // A filter that is null excludes the row.
-    let filter = filter.map(|filter| if filter.null_count() > 0 { prep_null_mask_filter(filter) } else { filter.clone() });
+    let filter =
+        filter.map(|filter| if filter.null_count() > 0 { prep_null_mask_filter(filter) } else { filter.clone() });
     Ok(match (valid, filter) {
         (Some(valid), Some(filter)) => Some(and(&valid, &filter)?),
         (one, other) => one.or(other),
@@ -274,6 +280,15 @@ fn list_of(groups: Vec<Vec<f64>>) -> Result<ListArray> {
 mod tests {
     use super::*;
     use crate::stats::quantile::of_sorted;
+
+    #[test]
+    fn a_fraction_is_the_percentage_that_k6_divides() {
+        for percentage in [0.0, 50.0, 57.0, 90.0, 95.0, 99.0, 99.9, 99.99, 99.999, 100.0] {
+            let written: f64 = format!("{:.7}", percentage / 100.0).parse().unwrap();
+            assert_eq!(as_k6_divides(written).to_bits(), (percentage / 100.0_f64).to_bits(), "{percentage}");
+        }
+        assert_eq!(as_k6_divides(1.0 / 3.0), 1.0 / 3.0);
+    }
 
     #[test]
     fn selection_equals_sorting() {

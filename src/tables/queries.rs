@@ -90,7 +90,9 @@ impl ParameterKind {
             ParameterKind::Integer => ScalarValue::Int64(Some(text.parse().map_err(|_| wrong("10"))?)),
             ParameterKind::Number => {
                 let number: f64 = text.parse().map_err(|_| wrong("0.95"))?;
-                ScalarValue::Float64(Some(Some(number).filter(|number| number.is_finite()).ok_or_else(|| wrong("0.95"))?))
+                ScalarValue::Float64(Some(
+                    Some(number).filter(|number| number.is_finite()).ok_or_else(|| wrong("0.95"))?,
+                ))
             }
             ParameterKind::Interval => {
                 let interval = parse_interval_month_day_nano(text).map_err(|_| wrong("'10 seconds'"))?;
@@ -168,7 +170,11 @@ mod tests {
     #[test]
     fn every_parameter_in_a_header_is_read() {
         for query in named_queries() {
-            let named = query.sql.lines().filter(|line| line.starts_with("-- Parameters:")).flat_map(|line| line.split('$').skip(1));
+            let named = query
+                .sql
+                .lines()
+                .filter(|line| line.starts_with("-- Parameters:"))
+                .flat_map(|line| line.split('$').skip(1));
             assert_eq!(named.count(), query.parameters.len(), "{}", query.name);
             assert!(!query.question.is_empty() && !query.returns.is_empty(), "{}", query.name);
             for parameter in query.parameters.iter().filter(|parameter| parameter.kind != ParameterKind::Run) {

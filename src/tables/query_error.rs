@@ -62,7 +62,8 @@ pub fn nearest<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Near
     let likeness = |other: &str| {
         let other = other.to_lowercase();
         let holds = name.len() >= 3 && other.contains(&name) || other.len() >= 3 && name.contains(&other);
-        strsim::jaro_winkler(&name, &other) + if holds { 0.3 } else { 0.0 }
+        let alike = strsim::jaro_winkler(&name, &other);
+        if holds { 0.75 + alike / 4.0 } else { alike }
     };
     let best = names.into_iter().map(|other| (likeness(other), other)).max_by(|one, two| one.0.total_cmp(&two.0));
     Nearest(best.filter(|(likeness, _)| *likeness >= 0.75).map(|(_, name)| name.to_owned()))
@@ -138,7 +139,8 @@ fn syntax(error: &ParserError, sql: &str) -> QueryError {
         return QueryError::Syntax { message: text.clone(), place: String::new() };
     };
     let faulty = sql.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-    let mut place = format!(" at line {line}, column {column}\n  {faulty}\n  {}^", " ".repeat(column.saturating_sub(1)));
+    let mut place =
+        format!(" at line {line}, column {column}\n  {faulty}\n  {}^", " ".repeat(column.saturating_sub(1)));
     if message.contains("found: group") || message.contains("found: check") {
         place += "\n\"group\" and \"check\" are words of SQL: as names of columns they stand in double quotes";
     }
@@ -157,7 +159,13 @@ fn position(text: &str) -> Option<(&str, usize, usize)> {
 fn plain(message: &str) -> String {
     let first = message.split("\n\nbacktrace:").next().unwrap_or(message);
     let mut text = first.trim();
-    for prefix in ["Error during planning: ", "Execution error: ", "Schema error: ", "Arrow error: ", "This feature is not implemented: "] {
+    for prefix in [
+        "Error during planning: ",
+        "Execution error: ",
+        "Schema error: ",
+        "Arrow error: ",
+        "This feature is not implemented: ",
+    ] {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }
     text.trim_end_matches('.').to_owned()

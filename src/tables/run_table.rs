@@ -175,9 +175,8 @@ impl RunTable {
                 }
             });
         }
-        let paths = runs
-            .iter()
-            .filter_map(|run| Some((run.run_id.clone(), run.tables.get(look_up.table)?.path.clone())));
+        let paths =
+            runs.iter().filter_map(|run| Some((run.run_id.clone(), run.tables.get(look_up.table)?.path.clone())));
         let lists = Lists::new(&self.objects, paths, look_up.id, &list_fields);
         let input = self.scan_files(state, &runs, read, limit)?;
         Ok(Arc::new(LookedUpExec::new(input, Arc::new(lists), rebased.into(), schema, look_up.id)?))
@@ -232,7 +231,8 @@ fn pieces(files: Vec<PartitionedFile>, cores: usize) -> Vec<FileGroup> {
             let (from, until) = (bytes * piece / pieces_count, bytes * (piece + 1) / pieces_count);
             let least = groups.iter_mut().min_by_key(|(bytes, _)| *bytes).expect("there is at least one core");
             least.0 += (until - from).max(1);
-            let piece = if pieces_count == 1 { file.clone() } else { file.clone().with_range(from as i64, until as i64) };
+            let piece =
+                if pieces_count == 1 { file.clone() } else { file.clone().with_range(from as i64, until as i64) };
             least.1.push(piece);
         }
     }

@@ -32,16 +32,14 @@ pub struct RunFacts {
 
 /// Returns the table's rows, in the order of `runs`.
 pub fn rows(runs: &[RunFacts]) -> Result<RecordBatch, ArrowError> {
-    let texts = |of: fn(&RunFacts) -> Option<&str>| -> ArrayRef {
-        Arc::new(runs.iter().map(of).collect::<StringArray>())
-    };
+    let texts =
+        |of: fn(&RunFacts) -> Option<&str>| -> ArrayRef { Arc::new(runs.iter().map(of).collect::<StringArray>()) };
     let times = |of: fn(&RunFacts) -> Option<Timestamp>| -> ArrayRef {
         let times = runs.iter().map(|run| of(run).map(|time| time.0));
         Arc::new(times.collect::<TimestampNanosecondArray>().with_timezone("UTC"))
     };
-    let numbers = |of: fn(&RunFacts) -> Option<f64>| -> ArrayRef {
-        Arc::new(runs.iter().map(of).collect::<Float64Array>())
-    };
+    let numbers =
+        |of: fn(&RunFacts) -> Option<f64>| -> ArrayRef { Arc::new(runs.iter().map(of).collect::<Float64Array>()) };
     let counts = |of: fn(&RunFacts) -> Option<u64>| -> ArrayRef {
         Arc::new(runs.iter().map(|run| of(run).map(|count| count as i64)).collect::<Int64Array>())
     };

@@ -2,7 +2,9 @@
 
 mod decoder;
 mod front_door;
+mod queries;
 mod same_report;
+mod sql;
 mod store_faults;
 mod tidy;
 mod true_runs;

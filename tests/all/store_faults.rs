@@ -84,7 +84,7 @@ impl Drop for SmallDisk {
 }
 
 /// Tells `.ci/run` what could not be tried here.
-fn skipped(what: &str) {
+pub fn skipped(what: &str) {
     eprintln!("SKIPPED {what}");
     if let Some(log) = std::env::var_os("TIDEMARK_SKIPPED_LOG") {
         let mut file = std::fs::OpenOptions::new().append(true).open(log).unwrap();
