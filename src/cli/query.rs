@@ -211,8 +211,8 @@ fn reference() -> String {
         text += &wrapped(&format!("{table}: {}", columns.join(", ")), "  ");
     }
     text + r#"
-  samples: one row a sample. k6's metric is `metric`, its number is `value`, in k6's unit: the time of
-    a request is metric = 'http_req_duration', in ms. Other tags of a script: tags['name'].
+  samples: one row a sample. k6's metric is `metric`, its number is `value`, in k6's unit: the time
+    of a request is metric = 'http_req_duration', in ms. Other tags of a script: tags['name'].
   windows: one row a second and series; metrics and thresholds: one row each and run.
   "group" and "check" are words of SQL: as columns they stand in double quotes.
 
