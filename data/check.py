@@ -24,7 +24,7 @@ from datetime import datetime
 from pathlib import Path
 
 EXPECTED_EXIT_CODES = {
-    "checkout": 99, "machine-summary": 99, "csv-time-formats": 0, "pods": 99, "unusual": 0, "aborted": 99, "clean": 0, "history": 0,
+    "checkout": 99, "machine-summary": 99, "csv-time-formats": 0, "pods": 99, "unusual": 0, "aborted": 99, "clean": 0, "dropped": 0, "history": 0,
 }  # fmt: skip
 EXPECTED_FAILED_THRESHOLDS = {
     "checkout": {

@@ -3,6 +3,7 @@
 //! A finished file, a growing one, stdin and the pods of one run all take this path; nothing else joins the rooms.
 
 mod keeping;
+pub mod query;
 mod reading;
 mod run_id;
 

@@ -22,7 +22,7 @@ use crate::report::text::{self, Colour};
 use crate::store::Store;
 
 use super::config::{Config, QuietSeconds};
-use super::{FailOn, StoreArgument, UsageError, exit, nanoseconds, print, progress};
+use super::{FailOn, StoreArgument, UsageError, exit, key_value, nanoseconds, print, progress};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -206,11 +206,6 @@ impl Analyze {
 /// Names a folder that no other analysis has: the time, this process, and its place in it.
 fn attempt(now: SystemTime) -> String {
     format!("{:020}-{}", nanoseconds(now), std::process::id())
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected K=V")?;
-    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn threshold(text: &str) -> Result<(String, ThresholdSource), String> {

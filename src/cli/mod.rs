@@ -6,6 +6,7 @@ mod history;
 mod manual;
 mod progress;
 mod prune;
+mod query;
 mod schema;
 
 use std::path::PathBuf;
@@ -32,7 +33,8 @@ struct Arguments {
 const EXAMPLES: &str = "Examples:
   tidemark analyze k6.json.gz                    what happened, and whether the thresholds held
   k6 run --out json=- script.js | tidemark analyze -
-  tidemark history                               the runs that were kept";
+  tidemark history                               the runs that were kept
+  tidemark query --named slowest_endpoints       an answer from them";
 
 /// Examples first: they answer most questions.
 const HELP_TEMPLATE: &str = "{about}{after-help}\n\n{usage-heading} {usage}\n\n{all-args}";
@@ -47,6 +49,8 @@ enum Verb {
     Prune(prune::Prune),
     /// Write the JSON Schema of the configuration or the report to stdout.
     Schema(schema::Schema),
+    /// Ask the kept runs by SQL, or by the name of a question.
+    Query(query::Query),
     /// Write the completions of a shell to stdout.
     #[command(after_help = "Examples:
   tidemark completions bash > ~/.local/share/bash-completion/completions/tidemark
@@ -124,6 +128,7 @@ fn run_verb(arguments: Arguments) -> anyhow::Result<u8> {
         Verb::Analyze(analyze) => analyze.run(&config()?),
         Verb::History(history) => history.run(&config()?),
         Verb::Prune(prune) => prune.run(&config()?),
+        Verb::Query(query) => query.run(&config()?),
         Verb::Schema(schema) => schema.run(),
         Verb::Completions { shell } => print(&manual::completions(shell, command())).map(|()| 0),
         Verb::Man => print(&manual::page(command())?).map(|()| 0),
@@ -149,6 +154,16 @@ fn command() -> clap::Command {
 
 fn code_of(error: &anyhow::Error) -> u8 {
     use crate::engine::EngineError;
+    use crate::engine::query::AskError;
+    match error.downcast_ref::<AskError>() {
+        Some(AskError::Run(_)) => return exit::USAGE,
+        Some(AskError::Store(_)) => return exit::OUTSIDE_FAILED,
+        Some(AskError::Query(error)) => return code_of_query(error),
+        None => {}
+    }
+    if let Some(error) = error.downcast_ref() {
+        return code_of_query(error);
+    }
     match error.downcast_ref::<EngineError>() {
         Some(EngineError::Store(_) | EngineError::Spill(_)) => return exit::OUTSIDE_FAILED,
         Some(EngineError::NothingRead { .. } | EngineError::SeveralSummaries { .. }) => return exit::BAD_INPUT,
@@ -161,6 +176,22 @@ fn code_of(error: &anyhow::Error) -> u8 {
     }
     let is_usage = error.is::<UsageError>() || error.is::<config::ConfigError>();
     if is_usage { exit::USAGE } else { exit::BAD_INPUT }
+}
+
+fn code_of_query(error: &crate::tables::query_error::QueryError) -> u8 {
+    use crate::tables::query_error::QueryError;
+    match error {
+        QueryError::Read(_) | QueryError::Answer(_) | QueryError::Start(_) | QueryError::NoAnswer => {
+            exit::OUTSIDE_FAILED
+        }
+        _ => exit::USAGE,
+    }
+}
+
+/// Reads `K=V`.
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected K=V")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// Writes the answer; a reader that went away (`| head`) wants no more, and that is no error.

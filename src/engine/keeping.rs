@@ -8,6 +8,7 @@ use crate::model::report::AnalysisReport;
 use crate::model::tags::TagSet;
 use crate::model::time::Timestamp;
 use crate::store::manifest::{FORMAT_VERSION, Manifest};
+use crate::store::report_tables;
 use crate::store::run_writer::RunWriter;
 use crate::store::sample_file::{Gathering, RowGroup, SampleFile, SampleIds};
 use crate::store::{Store, StoreError};
@@ -164,6 +165,7 @@ pub fn commit(writers: Writers, aggregate: &Aggregate, report: &AnalysisReport, 
     let attempt = writers.tables.attempt().to_owned();
     let mut tables = vec![writers.samples.finish()?];
     tables.extend(writers.tables.finish(aggregate)?);
+    tables.extend(report_tables::write(keep.store, &attempt, report)?);
     let bytes = serde_json::to_vec(report)
         .map_err(|error| StoreError::Write { what: "the report".to_owned(), cause: error.into() })?;
     keep.store.put(&attempt, "report.json", bytes)?;

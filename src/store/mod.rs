@@ -6,6 +6,8 @@
 //!                tag_sets.parquet
 //!                series.parquet
 //!                windows.parquet
+//!                metrics.parquet
+//!                thresholds.parquet
 //!                report.json
 //! lock, claims/                    for a folder: who is at work, see `claim`
 //! ```
@@ -16,7 +18,9 @@
 pub mod abandoned;
 pub mod claim;
 pub mod manifest;
+pub mod report_tables;
 pub mod retention;
+pub mod run_files;
 pub mod run_writer;
 pub mod sample_file;
 mod table_writer;
@@ -135,20 +139,7 @@ impl Store {
 
     /// Resolves an id, a unique start of one, `last` or `last~2`.
     pub fn find(&self, name: &str) -> Result<Manifest, StoreError> {
-        let (mut manifests, _) = self.manifests()?;
-        let missing = || StoreError::NoRun { name: name.to_owned() };
-        if let Some(back) = last_index(name) {
-            let index = manifests.len().checked_sub(back + 1).ok_or_else(missing)?;
-            return Ok(manifests.swap_remove(index));
-        }
-        let matching = manifests.iter().filter(|manifest| manifest.run_id.starts_with(name)).count();
-        if matching > 1 && !manifests.iter().any(|manifest| manifest.run_id == name) {
-            return Err(StoreError::Ambiguous { name: name.to_owned(), count: matching });
-        }
-        let exact_first = |manifest: &&Manifest| (manifest.run_id != name, manifest.run_id.clone());
-        let found =
-            manifests.iter().filter(|manifest| manifest.run_id.starts_with(name)).min_by_key(exact_first).cloned();
-        found.filter(|_| !name.is_empty()).ok_or_else(missing)
+        resolve(&self.manifests()?.0, name).cloned()
     }
 
     /// Makes a run visible: the one step after which it exists. Data that an earlier analysis of it wrote is deleted.
@@ -256,6 +247,24 @@ fn contents_of_folder(folder: &std::path::Path) -> std::io::Result<Vec<(String, 
         }
     }
     Ok(contents)
+}
+
+/// Resolves an id, a unique start of one, `last` or `last~2` among `manifests`, oldest first.
+pub fn resolve<'m>(manifests: &'m [Manifest], name: &str) -> Result<&'m Manifest, StoreError> {
+    let missing = || StoreError::NoRun { name: name.to_owned() };
+    if let Some(back) = last_index(name) {
+        let index = manifests.len().checked_sub(back + 1).ok_or_else(missing)?;
+        return Ok(&manifests[index]);
+    }
+    if let Some(exact) = manifests.iter().find(|manifest| manifest.run_id == name) {
+        return Ok(exact);
+    }
+    let starts_so = |manifest: &&Manifest| !name.is_empty() && manifest.run_id.starts_with(name);
+    match manifests.iter().filter(starts_so).collect::<Vec<_>>()[..] {
+        [] => Err(missing()),
+        [one] => Ok(one),
+        ref several => Err(StoreError::Ambiguous { name: name.to_owned(), count: several.len() }),
+    }
 }
 
 /// Reads `last` and `last~2`: how many runs before the newest.

@@ -1,10 +1,17 @@
-//! Samples as columns, the series and windows that they become, and the schemas of the tables that are kept.
+//! Samples as columns, the series and windows that they become, the schemas of the tables that are kept, and SQL over them.
 
 pub mod aggregate;
 pub mod figures;
+pub mod looked_up;
+pub mod percentile_udaf;
 pub mod pool;
+pub mod queries;
+pub mod query_error;
+pub mod run_table;
+pub mod runs;
 pub mod samples;
 pub mod schemas;
 pub mod selection;
+pub mod session;
 pub mod spill;
 pub mod summary_figures;

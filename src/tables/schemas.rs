@@ -92,3 +92,78 @@ pub fn windows() -> SchemaRef {
         optional("p99", DataType::Float64),
     ])
 }
+
+/// One row a metric or sub-metric over the whole run: its figures in the report, each in the metric's unit.
+pub fn metrics() -> SchemaRef {
+    schema(vec![
+        required("metric", DataType::Utf8),
+        required("kind", DataType::Utf8),
+        required("unit", DataType::Utf8),
+        optional("samples_count", DataType::Int64),
+        // Of a trend.
+        optional("avg", DataType::Float64),
+        // Of a trend or a gauge.
+        optional("min", DataType::Float64),
+        optional("med", DataType::Float64),
+        optional("max", DataType::Float64),
+        optional("p90", DataType::Float64),
+        optional("p95", DataType::Float64),
+        optional("p99", DataType::Float64),
+        optional("p99_9", DataType::Float64),
+        // Of a counter.
+        optional("total", DataType::Float64),
+        optional("per_second", DataType::Float64),
+        // Of a rate, a fraction; its passes are the samples that are not 0.
+        optional("rate", DataType::Float64),
+        optional("passes_count", DataType::Int64),
+        optional("fails_count", DataType::Int64),
+        // Of a gauge, the last.
+        optional("value", DataType::Float64),
+        // The most that a percentile may be wrong, as a fraction of it; 0 when it is exact.
+        required("quantile_error", DataType::Float64),
+    ])
+}
+
+/// One row a threshold, as it was judged.
+pub fn thresholds() -> SchemaRef {
+    schema(vec![
+        required("metric", DataType::Utf8),
+        required("expression", DataType::Utf8),
+        required("passed", DataType::Boolean),
+        optional("observed", DataType::Float64),
+        // How far inside the limit, as a fraction of it; negative beyond it.
+        optional("headroom", DataType::Float64),
+        required("abort_on_fail", DataType::Boolean),
+        // `samples`, or `summary` when only k6's own verdict is known.
+        required("judged_by", DataType::Utf8),
+    ])
+}
+
+/// One row a run, from the manifests: in memory only.
+pub fn runs() -> SchemaRef {
+    schema(vec![
+        required("run_id", DataType::Utf8),
+        required("test", DataType::Utf8),
+        required("environment", DataType::Utf8),
+        optional("commit", DataType::Utf8),
+        optional("started_at", time()),
+        optional("ended_at", time()),
+        optional("duration_seconds", DataType::Float64),
+        required("verdict", DataType::Utf8),
+        // The reading was interrupted, or an input was cut.
+        required("partial", DataType::Boolean),
+        optional("requests_count", DataType::Int64),
+        optional("failed_requests_count", DataType::Int64),
+        optional("failed_requests_rate", DataType::Float64),
+        optional("requests_per_second", DataType::Float64),
+        optional("latency_p95_ms", DataType::Float64),
+        optional("iterations_count", DataType::Int64),
+        optional("checks_passed_count", DataType::Int64),
+        optional("checks_failed_count", DataType::Int64),
+        optional("vus_max", DataType::Float64),
+        optional("data_sent_bytes", DataType::Float64),
+        optional("data_received_bytes", DataType::Float64),
+        required("samples_count", DataType::Int64),
+        required("kept_at", time()),
+    ])
+}

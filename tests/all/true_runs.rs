@@ -8,7 +8,8 @@ use crate::front_door::{analyze, data, tidemark};
 
 /// Runs with a stream and k6's `--summary-export` beside it.
 fn runs() -> Vec<PathBuf> {
-    let names = ["checkout", "aborted", "clean", "history/1", "history/2", "history/3", "history/4", "history/5"];
+    let names =
+        ["checkout", "aborted", "clean", "dropped", "history/1", "history/2", "history/3", "history/4", "history/5"];
     names.iter().map(|name| data(name)).collect()
 }
 
