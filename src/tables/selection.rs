@@ -9,8 +9,8 @@ use crate::stats::quantile::{interpolate, position};
 use super::aggregate::Cell;
 use super::spill::Spill;
 
-/// Values kept in memory during one reading, over all groups: 16 MiB.
-const KEPT_VALUES_MAX: u64 = 2 << 20;
+/// Values kept in memory during one reading, over all groups: 8 MiB.
+const KEPT_VALUES_MAX: u64 = 1 << 20;
 
 /// The quantiles (0 to 1) that are wanted of the samples of some cells together.
 #[derive(Debug, Clone)]
