@@ -217,7 +217,8 @@ fn reference() -> String {
   "group" and "check" are words of SQL: as columns they stand in double quotes.
 
 Percentiles: k6_percentile(value, 0.95) is exact and k6's own; it takes GROUP BY and FILTER. Never
-average percentiles: compute them from the samples. Failed requests are told by expected_response.
+average percentiles: compute them from the samples or, where prune has deleted these, from windows by
+sketch_percentile(sketch, 0.95), which is right to within 0.4 %. Failed requests are told by expected_response.
 
 Speed: `run_id = ...` (or --run), `metric = ...` and a range of `time` leave out what cannot match
 before it is read.

@@ -28,6 +28,10 @@ pub struct Keep<'a> {
 const WAITING_MAX: usize = 4;
 
 /// What the writing thread is given, in the order of the run.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are samples: a box would be one more allocation for each block"
+)]
 pub enum Keeping {
     Metric(Arc<str>),
     TagSet(u32, Arc<TagSet>),

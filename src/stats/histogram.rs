@@ -4,7 +4,7 @@
 //! So percentiles are exact in bounded memory at any size (radix selection; Knuth, TAOCP vol. 3, 5.3.3).
 
 /// Bits of the mantissa that a bucket does not look at: 128 buckets an octave, each at most 0.8 % wide.
-const BUCKET_SHIFT: u32 = 45;
+pub(super) const BUCKET_SHIFT: u32 = 45;
 const BUCKETS_PER_PAGE: usize = 128;
 
 /// Maps f64 to u64 so that the order stays: `total_cmp` as an integer.

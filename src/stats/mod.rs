@@ -2,4 +2,5 @@
 
 pub mod histogram;
 pub mod quantile;
+pub mod sketch;
 pub mod sum;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, MapBuilder, StringArray, StringBuilder, TimestampNanosecondArray,
-    UInt32Array, UInt64Array,
+    ArrayRef, BinaryArray, BooleanArray, Float64Array, MapBuilder, StringArray, StringBuilder,
+    TimestampNanosecondArray, UInt32Array, UInt64Array,
 };
 
 use crate::model::metric::Unit;
@@ -115,6 +115,7 @@ impl<'a> RunWriter<'a> {
             percentile(1),
             percentile(2),
             percentile(3),
+            Arc::new(rows.iter().map(|window| window.sketch.as_deref()).collect::<BinaryArray>()),
         ])
     }
 }

@@ -14,6 +14,7 @@ use crate::model::tags::TagSet;
 use crate::model::time::NANOSECONDS_PER_SECOND;
 use crate::stats::histogram::Histogram;
 use crate::stats::quantile::of_sorted;
+use crate::stats::sketch;
 use crate::stats::sum::Sum;
 
 use super::samples::Label;
@@ -99,6 +100,8 @@ pub struct Window {
     pub nonzero_count: u64,
     /// p50, p90, p95, p99; none unless a trend.
     pub percentiles: Option<[f64; 4]>,
+    /// Of the values, as `sketch::bytes_of_sorted` writes it; none unless a trend.
+    pub sketch: Option<Vec<u8>>,
 }
 
 pub const WINDOW_PERCENTILES: [f64; 4] = [0.5, 0.9, 0.95, 0.99];
@@ -406,6 +409,7 @@ impl Aggregate {
             last,
             nonzero_count,
             percentiles: keeps_values.then(|| WINDOW_PERCENTILES.each_ref().map(percentile)),
+            sketch: keeps_values.then(|| sketch::bytes_of_sorted(sorted)),
         })
     }
 

@@ -31,7 +31,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::run_table::RUN_ID;
+use super::schemas::RUN_ID;
 
 /// One run's list, read once, when the first of its rows comes by.
 type List = Shared<BoxFuture<'static, Result<Arc<Vec<ArrayRef>>, Arc<DataFusionError>>>>;

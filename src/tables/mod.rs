@@ -13,5 +13,6 @@ pub mod samples;
 pub mod schemas;
 pub mod selection;
 pub mod session;
+pub mod sketch_udaf;
 pub mod spill;
 pub mod summary_figures;

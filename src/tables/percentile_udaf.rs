@@ -52,7 +52,7 @@ impl AggregateUDFImpl for K6Percentile {
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(OneGroup { p: quantile_of(&arguments)?, values: Vec::new() }))
+        Ok(Box::new(OneGroup { p: quantile_of(NAME, &arguments)?, values: Vec::new() }))
     }
 
     fn groups_accumulator_supported(&self, arguments: AccumulatorArgs) -> bool {
@@ -60,7 +60,7 @@ impl AggregateUDFImpl for K6Percentile {
     }
 
     fn create_groups_accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(Groups { p: quantile_of(&arguments)?, groups: Vec::new(), values_capacity: 0 }))
+        Ok(Box::new(Groups { p: quantile_of(NAME, &arguments)?, groups: Vec::new(), values_capacity: 0 }))
     }
 }
 
@@ -69,17 +69,18 @@ fn item() -> FieldRef {
 }
 
 /// Returns the second argument: a constant from 0 to 1.
-fn quantile_of(arguments: &AccumulatorArgs) -> Result<f64> {
+pub(super) fn quantile_of(function: &str, arguments: &AccumulatorArgs) -> Result<f64> {
     if arguments.is_distinct {
-        return plan_err!("{NAME} counts every value: leave out DISTINCT");
+        return plan_err!("{function} counts every value: leave out DISTINCT");
     }
-    let [_, p] = arguments.exprs else { return plan_err!("{NAME} takes a value and a number from 0 to 1") };
+    let [_, p] = arguments.exprs else { return plan_err!("{function} takes a value and a number from 0 to 1") };
     let nothing = RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty()));
-    let not_constant = || plan_datafusion_err!("the second argument of {NAME} must be a constant from 0 to 1: got {p}");
+    let not_constant =
+        || plan_datafusion_err!("the second argument of {function} must be a constant from 0 to 1: got {p}");
     match p.evaluate(&nothing).map_err(|_| not_constant())? {
         ColumnarValue::Scalar(ScalarValue::Float64(Some(p))) if (0.0..=1.0).contains(&p) => Ok(as_k6_divides(p)),
         ColumnarValue::Scalar(ScalarValue::Float64(Some(p))) if (1.0..=100.0).contains(&p) => {
-            plan_err!("the second argument of {NAME} is a fraction from 0 to 1: for p{p} write {}", p / 100.0)
+            plan_err!("the second argument of {function} is a fraction from 0 to 1: for p{p} write {}", p / 100.0)
         }
         _ => Err(not_constant()),
     }

@@ -28,8 +28,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use super::looked_up::{From, Lists, LookedUpExec, seen};
-
-pub const RUN_ID: &str = "run_id";
+use super::schemas::RUN_ID;
 
 /// What one request at a file's end most likely holds: its footer.
 const FOOTER_BYTES: usize = 64 << 10;

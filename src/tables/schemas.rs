@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
+/// The first column of every table that SQL sees.
+pub const RUN_ID: &str = "run_id";
+
 /// UTC, nanoseconds.
 fn time() -> DataType {
     DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
@@ -90,6 +93,8 @@ pub fn windows() -> SchemaRef {
         optional("p90", DataType::Float64),
         optional("p95", DataType::Float64),
         optional("p99", DataType::Float64),
+        // Of trends: `stats::sketch`, for percentiles over many windows when the samples are gone.
+        optional("sketch", DataType::Binary),
     ])
 }
 

@@ -20,9 +20,10 @@ use object_store::ObjectStore;
 
 use super::percentile_udaf::k6_percentile;
 use super::query_error::{QueryError, explain};
-use super::run_table::{LookUp, RUN_ID, RunFiles, RunTable};
+use super::run_table::{LookUp, RunFiles, RunTable};
 use super::runs::{self, RunFacts};
-use super::schemas;
+use super::schemas::{self, RUN_ID};
+use super::sketch_udaf::sketch_percentile;
 
 /// Enough for the exact percentiles of some ten million samples; sorts and joins beyond it go to the disk.
 const MEMORY_BYTES: usize = 256 << 20;
@@ -128,6 +129,7 @@ fn open(
     let url = ObjectStoreUrl::parse(OBJECTS_URL)?;
     context.register_object_store(url.as_ref(), objects.clone());
     context.register_udaf(k6_percentile());
+    context.register_udaf(sketch_percentile());
 
     let (facts, files): (Vec<RunFacts>, Vec<RunFiles>) = runs.into_iter().map(|run| (run.facts, run.files)).unzip();
     let files = Arc::new(files);
@@ -199,6 +201,7 @@ fn tables() -> Vec<TableShape> {
         "p90",
         "p95",
         "p99",
+        "sketch",
         "series_id",
     ];
     vec![

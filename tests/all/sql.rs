@@ -238,6 +238,31 @@ fn a_run_without_its_samples_has_no_rows_there_and_is_still_a_run() {
 }
 
 #[test]
+fn windows_give_k6s_percentiles_to_within_the_sketchs_error_when_the_samples_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| crate::front_door::tidemark(folder.path()).args(arguments).output().unwrap();
+    run(&["analyze", crate::front_door::data("checkout/k6.json.gz").to_str().unwrap()]);
+    let pruned = run(&["prune", "--keep", "1", "--samples-days", "0"]);
+    assert!(pruned.status.success(), "{pruned:?}");
+    let count = "SELECT count(*) AS n FROM samples";
+    assert_eq!(crate::front_door::json(&run(&["query", count, "--format", "json"])), json!([{"n": 0}]));
+    let sql = "SELECT metric, sketch_percentile(sketch, 0.5) AS p50, sketch_percentile(sketch, 0.95) AS p95, \
+               sketch_percentile(sketch, 0.999) AS p99_9 FROM windows WHERE sketch IS NOT NULL GROUP BY metric";
+    let summary = std::fs::read(crate::front_door::data("checkout/summary-export.json")).unwrap();
+    let told: Value = serde_json::from_slice(&summary).unwrap();
+    let mut compared_count = 0;
+    for row in crate::front_door::json(&run(&["query", sql, "--format", "json"])).as_array().unwrap() {
+        let figures = &told["metrics"][row["metric"].as_str().unwrap()];
+        for (ours, theirs) in [("p50", "med"), ("p95", "p(95)"), ("p99_9", "p(99.9)")] {
+            let (ours, theirs) = (row[ours].as_f64().unwrap(), figures[theirs].as_f64().unwrap());
+            assert!((ours - theirs).abs() <= theirs / 256.0, "{row}: k6 has {theirs}");
+            compared_count += 1;
+        }
+    }
+    assert!(compared_count >= 30, "compared only {compared_count} percentiles");
+}
+
+#[test]
 fn a_run_of_which_only_a_summary_is_known_has_metrics_and_thresholds() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| crate::front_door::tidemark(folder.path()).args(arguments).output().unwrap();
