@@ -32,11 +32,6 @@ pub fn endpoint(name: &str) -> String {
     template
 }
 
-/// Says whether `endpoint` is a URL with something taken out, so that a page can say so.
-pub fn is_template(name: &str, endpoint: &str) -> bool {
-    name != endpoint
-}
-
 fn is_scheme(text: &str) -> bool {
     matches!(text, "http" | "https" | "ws" | "wss" | "grpc" | "grpcs")
 }

@@ -26,22 +26,6 @@ pub enum SourceKind {
     K6MachineSummary,
 }
 
-impl SourceKind {
-    pub fn has_samples(self) -> bool {
-        matches!(self, SourceKind::K6Json | SourceKind::K6Csv)
-    }
-
-    pub fn description(self) -> &'static str {
-        match self {
-            SourceKind::K6Json => "k6 JSON output",
-            SourceKind::K6Csv => "k6 CSV output",
-            SourceKind::K6SummaryExport => "k6 --summary-export",
-            SourceKind::K6HandleSummary => "k6 handleSummary data",
-            SourceKind::K6MachineSummary => "k6 machine-readable summary",
-        }
-    }
-}
-
 /// A line that could not be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rejection {

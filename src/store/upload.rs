@@ -31,10 +31,6 @@ impl<'a> Upload<'a> {
         self.store.runtime.block_on(self.parts.finish())?;
         Ok(self.bytes)
     }
-
-    pub fn abort(self) -> io::Result<()> {
-        Ok(self.store.runtime.block_on(self.parts.abort())?)
-    }
 }
 
 impl Write for Upload<'_> {
