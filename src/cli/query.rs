@@ -158,11 +158,8 @@ fn reader_is_gone(error: &crate::engine::query::AskError) -> bool {
     matches!(error, Query(QueryError::Answer(cause)) if cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Returns the columns of the terminal: those in which clap wraps words, since it looks them up anyway.
 fn terminal_width() -> usize {
-    let mut words = clap::Command::new("width").max_term_width(1000).help_template("{about}").about("w ".repeat(1000));
-    let help = words.render_help().to_string();
-    help.lines().map(|line| line.trim_end().len()).max().unwrap_or(TEXT_WIDTH)
+    terminal_size::terminal_size().map_or(TEXT_WIDTH, |(width, _)| usize::from(width.0))
 }
 
 /// Words the named queries.

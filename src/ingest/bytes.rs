@@ -12,6 +12,10 @@ use sha2::{Digest, Sha256};
 /// How often a growing file is looked at.
 const POLL: Duration = Duration::from_millis(50);
 
+/// As much as Linux grants without privileges, pipe(7).
+#[cfg(target_os = "linux")]
+const PIPE_BYTES: usize = 1 << 20;
+
 /// What is known of an input's bytes; shared with whoever shows progress.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -48,6 +52,7 @@ pub fn open(path: &Path, end: End, stop: Arc<AtomicBool>) -> io::Result<(Box<dyn
     let progress = Arc::new(Progress::default());
     let mut size_known = 0;
     let file: Box<dyn Read + Send> = if path == Path::new("-") {
+        widen_pipe();
         Box::new(io::stdin())
     } else {
         let file = File::open(path)?;
@@ -62,6 +67,13 @@ pub fn open(path: &Path, end: End, stop: Arc<AtomicBool>) -> io::Result<(Box<dyn
     let is_hashed = size_known <= HASHED_BYTES_MAX;
     let counted = Counted { inner: file, progress: progress.clone(), is_hashed, stop };
     Ok((decompressed(Box::new(counted))?, progress))
+}
+
+/// Lets a pipe hold more before its writer must wait: with the usual 64 KiB both ends mostly sleep.
+fn widen_pipe() {
+    // A file is no pipe, and a user may have too many pages in pipes already: it is slower then, not wrong.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::pipe::fcntl_setpipe_size(io::stdin(), PIPE_BYTES);
 }
 
 /// Recognises gzip and zstd by their first bytes.
