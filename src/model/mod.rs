@@ -1,6 +1,8 @@
 //! Plain values in k6's and statistics' own words: no I/O, no clock, no failure on data.
 
+pub mod comparison;
 pub mod endpoint;
+pub mod finding;
 pub mod metric;
 pub mod report;
 pub mod run;
@@ -9,3 +11,4 @@ pub mod summary;
 pub mod tags;
 pub mod threshold;
 pub mod time;
+pub mod timeline;

@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::comparison::Comparison;
+use super::finding::{Change, Finding, SeriesReference};
 use super::metric::{MetricKind, Unit};
 use super::run::SourceReport;
 use super::time::Timestamp;
+use super::timeline::Timeline;
 
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -22,8 +25,20 @@ pub struct AnalysisReport {
     pub metrics: Vec<MetricReport>,
     pub endpoints: Vec<EndpointReport>,
     pub thresholds: Vec<ThresholdReport>,
+    /// By severity, then by size; one cause is one finding.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
     pub phases: Phases,
     pub baseline: BaselineReport,
+    /// Beside the baseline, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
+    /// None where the samples do not tell: only a summary was read.
+    #[serde(default)]
+    pub generator: Option<GeneratorReport>,
+    /// None where only a summary was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
     /// What was not judged, and why.
     pub skipped: Vec<Skipped>,
 }
@@ -43,6 +58,13 @@ pub struct RunReport {
     pub script_sha256: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// Of the source control and the CI job that the run came from, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_request: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ci_url: Option<String>,
     pub tags: BTreeMap<String, String>,
     pub sources: Vec<SourceReport>,
     /// The reading was interrupted, or an input was cut.
@@ -170,10 +192,30 @@ pub struct Phases {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BaselineReport {
+    /// `none`, `history`, `pinned` or `file`.
     pub kind: String,
     pub runs: Vec<String>,
     pub comparable: bool,
+    /// What makes the comparison unfair.
     pub differences: Vec<String>,
+    /// The least change that this comparison would have found, by series.
+    #[serde(default)]
+    pub detectable: Vec<Detectable>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Detectable {
+    pub series: SeriesReference,
+    pub change: Change,
+    /// The chance that a change of this size is found.
+    pub power: f64,
+}
+
+/// Whether the load generator did what the test asked of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GeneratorReport {
+    pub healthy: bool,
+    pub reasons: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
