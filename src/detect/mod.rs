@@ -1,6 +1,11 @@
 //! Judgement: pure functions of figures and windows; each returns what it found, or says why it could not look.
 
+pub mod comparability;
+pub mod compare;
+pub mod finding_id;
 pub mod phases;
+pub mod rates;
+pub mod resampled;
 pub mod summaries;
 pub mod thresholds;
 pub mod verdict;

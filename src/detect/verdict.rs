@@ -1,13 +1,78 @@
 //! The verdict on a run, with its reasons: never a silent pass.
 
-use crate::model::report::{ThresholdReport, Verdict, VerdictKind};
+use crate::model::finding::{Direction, Finding, FindingKind, Severity};
+use crate::model::report::{AnalysisReport, ThresholdReport, Verdict, VerdictKind};
 
 /// k6's exit codes that speak of the system under test: 99 a threshold failed, 110 the script called `exec.test.fail`.
 const K6_THRESHOLDS_FAILED: i32 = 99;
 const K6_TEST_FAILED: i32 = 110;
 
-/// `k6_exit_code`: what k6 ended with, where the user said so.
-pub fn verdict(thresholds: &[ThresholdReport], k6_exit_code: Option<i32>) -> Verdict {
+/// More reasons would only repeat the findings.
+const REASONS_MAX: usize = 5;
+
+/// `report`: all but its verdict is known. `k6_exit_code`: what k6 ended with, where the user said so.
+pub fn verdict(report: &AnalysisReport, k6_exit_code: Option<i32>) -> Verdict {
+    let failures = threshold_failures(&report.thresholds, k6_exit_code);
+    let worse = titles(&report.findings, &[FindingKind::ErrorRate, FindingKind::Checks, FindingKind::Latency, FindingKind::Throughput]);
+    let fails_more = !titles(&report.findings, &[FindingKind::ErrorRate, FindingKind::Checks]).is_empty();
+    let anomalies = titles(&report.findings, &[FindingKind::Anomaly]);
+    let generator = report.generator.iter().filter(|generator| !generator.healthy).flat_map(|generator| &generator.reasons);
+    let generator: Vec<String> = generator.map(|reason| format!("load generator: {reason}")).collect();
+    let of = |kind, reasons: Vec<Vec<String>>| Verdict { kind, reasons: reasons.concat() };
+    if !failures.is_empty() {
+        return of(VerdictKind::ThresholdsFailed, vec![failures, worse, generator]);
+    }
+    if !worse.is_empty() && (report.baseline.comparable || fails_more) {
+        return of(VerdictKind::Regressed, vec![worse, beside(report), generator]);
+    }
+    if !worse.is_empty() {
+        return of(VerdictKind::Inconclusive, vec![beside(report), worse, generator]);
+    }
+    if !anomalies.is_empty() {
+        return of(VerdictKind::Suspect, vec![anomalies, beside(report), generator]);
+    }
+    if !generator.is_empty() {
+        return of(VerdictKind::Inconclusive, vec![generator, beside(report)]);
+    }
+    if report.thresholds.is_empty() && report.baseline.runs.is_empty() {
+        let reason = "no threshold is known and no earlier run to compare with: nothing to judge the run by".to_owned();
+        return Verdict { kind: VerdictKind::Inconclusive, reasons: vec![reason] };
+    }
+    let held = match report.thresholds.len() {
+        0 => "no threshold is known".to_owned(),
+        1 => "the one threshold held".to_owned(),
+        count => format!("all {count} thresholds held"),
+    };
+    of(VerdictKind::Pass, vec![vec![held], beside(report)])
+}
+
+/// Returns the titles of what got worse, without what is minor.
+fn titles(findings: &[Finding], kinds: &[FindingKind]) -> Vec<String> {
+    let is_worse = |finding: &&Finding| {
+        kinds.contains(&finding.kind) && finding.direction == Direction::Worse && finding.severity != Severity::Minor
+    };
+    let titles: Vec<String> = findings.iter().filter(is_worse).map(|finding| finding.title.clone()).collect();
+    match titles.len().saturating_sub(REASONS_MAX) {
+        0 => titles,
+        more => titles.into_iter().take(REASONS_MAX).chain([format!("and {more} more")]).collect(),
+    }
+}
+
+/// Words what the run was compared with.
+fn beside(report: &AnalysisReport) -> Vec<String> {
+    let Some(run) = report.baseline.runs.first() else { return vec!["not compared with earlier runs".to_owned()] };
+    let with = if report.baseline.kind == "file" { run.clone() } else { format!("run {run}") };
+    let fairness = match report.baseline.differences.as_slice() {
+        [] => String::new(),
+        differences if report.baseline.comparable => format!(" ({})", differences.join("; ")),
+        differences => format!(", which is not a fair comparison: {}", differences.join("; ")),
+    };
+    let worse = titles(&report.findings, &[FindingKind::ErrorRate, FindingKind::Checks, FindingKind::Latency, FindingKind::Throughput]);
+    let words = if worse.is_empty() { "not worse than" } else { "compared with" };
+    vec![format!("{words} {with}{fairness}")]
+}
+
+fn threshold_failures(thresholds: &[ThresholdReport], k6_exit_code: Option<i32>) -> Vec<String> {
     let failed = thresholds.iter().filter(|threshold| !threshold.passed || threshold.k6_passed == Some(false));
     let mut reasons: Vec<String> = failed.map(failure).collect();
     match k6_exit_code {
@@ -19,18 +84,7 @@ pub fn verdict(thresholds: &[ThresholdReport], k6_exit_code: Option<i32>) -> Ver
         Some(K6_TEST_FAILED) => reasons.push("k6 ended with 110: the script called exec.test.fail".to_owned()),
         _ => {}
     }
-    if !reasons.is_empty() {
-        return Verdict { kind: VerdictKind::ThresholdsFailed, reasons };
-    }
-    if thresholds.is_empty() {
-        let reason = "no threshold is known and no baseline was compared: nothing to judge the run by".to_owned();
-        return Verdict { kind: VerdictKind::Inconclusive, reasons: vec![reason] };
-    }
-    let held = match thresholds.len() {
-        1 => "the one threshold held".to_owned(),
-        count => format!("all {count} thresholds held"),
-    };
-    Verdict { kind: VerdictKind::Pass, reasons: vec![held, "not compared with earlier runs".to_owned()] }
+    reasons
 }
 
 /// Words a threshold that failed by our judgement, by k6's own, or by both.

@@ -24,6 +24,9 @@ pub struct AnalysisReport {
     pub totals: Totals,
     pub metrics: Vec<MetricReport>,
     pub endpoints: Vec<EndpointReport>,
+    /// Most failures first.
+    #[serde(default)]
+    pub checks: Vec<CheckReport>,
     pub thresholds: Vec<ThresholdReport>,
     /// By severity, then by size; one cause is one finding.
     #[serde(default)]
@@ -146,6 +149,17 @@ pub struct EndpointReport {
     /// Of the requests that k6 did not expect to succeed; none when there were none.
     pub failed_latency_ms: Option<Latency>,
     pub statuses: BTreeMap<String, u64>,
+}
+
+/// One check of the script.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckReport {
+    pub name: String,
+    /// k6's path of groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    pub passed_count: u64,
+    pub failed_count: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -3,8 +3,6 @@
 //! The buckets are the histogram's, 128 an octave, so that an order statistic is known to within `RELATIVE_ERROR` of
 //! itself (Masson, Rim & Lee (2019), "DDSketch", section 2.1, with the logarithm made of pieces).
 
-use std::collections::BTreeMap;
-
 use super::histogram::{BUCKET_SHIFT, order_key};
 use super::quantile::{interpolate, position};
 
@@ -18,43 +16,75 @@ pub struct NotSketch;
 /// How many values lie in each bucket.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sketch {
-    counts: BTreeMap<u32, u64>,
+    /// Buckets that hold values, ascending.
+    counts: Vec<(u32, u64)>,
 }
 
 impl Sketch {
     /// Returns the sketch as `bytes_of_sorted` gives it for the same values.
     pub fn to_bytes(&self) -> Vec<u8> {
-        bytes_of(self.counts.iter().map(|(bucket, count)| (*bucket, *count)))
+        bytes_of(self.counts.iter().copied())
     }
 
     /// Adds the sketch that `bytes_of_sorted` or `to_bytes` gave; after an error nothing of it is added.
     pub fn merge_bytes(&mut self, mut bytes: &[u8]) -> Result<(), NotSketch> {
-        let mut read = Vec::new();
+        let mut read: Vec<(u32, u64)> = Vec::with_capacity(bytes.len() / 2);
         let mut bucket = 0u32;
         while !bytes.is_empty() {
             let distance = u32::try_from(read_number(&mut bytes)?).map_err(|_| NotSketch)?;
             bucket = bucket.checked_add(distance).ok_or(NotSketch)?;
-            read.push((bucket, read_number(&mut bytes)?));
+            let count = read_number(&mut bytes)?;
+            match read.last_mut() {
+                Some((last, sum)) if *last == bucket => *sum = sum.saturating_add(count),
+                _ => read.push((bucket, count)),
+            }
         }
-        for (bucket, count) in read {
-            let sum = self.counts.entry(bucket).or_default();
-            *sum = sum.saturating_add(count);
-        }
+        self.merge_counts(read);
         Ok(())
+    }
+
+    pub fn merge(&mut self, other: &Sketch) {
+        self.merge_counts(other.counts.clone());
+    }
+
+    /// `other`: by bucket, ascending.
+    fn merge_counts(&mut self, other: Vec<(u32, u64)>) {
+        if self.counts.is_empty() {
+            self.counts = other;
+            return;
+        }
+        let mut own = std::mem::take(&mut self.counts).into_iter().peekable();
+        self.counts.reserve(own.len() + other.len());
+        for (bucket, count) in other {
+            while let Some(before) = own.next_if(|(own, _)| *own < bucket) {
+                self.counts.push(before);
+            }
+            let same = own.next_if(|(own, _)| *own == bucket).map_or(0, |(_, count)| count);
+            self.counts.push((bucket, count.saturating_add(same)));
+        }
+        self.counts.extend(own);
+    }
+
+    /// Returns the middle of each bucket that holds values, ascending, and how many it holds.
+    pub fn values(&self) -> impl Iterator<Item = (f64, u64)> {
+        self.counts.iter().map(|(bucket, count)| (middle_of(*bucket), *count))
+    }
+
+    /// Returns each bucket that holds values, ascending, and how many it holds.
+    pub fn buckets(&self) -> &[(u32, u64)] {
+        &self.counts
+    }
+
+    pub fn count(&self) -> u64 {
+        self.counts.iter().fold(0u64, |sum, (_, count)| sum.saturating_add(*count))
     }
 
     /// Returns quantile `p` (0 to 1) to within `RELATIVE_ERROR` of each of the two values between which it lies; none of no
     /// values.
     pub fn quantile(&self, p: f64) -> Option<f64> {
-        let count = self.counts.values().fold(0u64, |sum, count| sum.saturating_add(*count));
-        let position = position(p, count)?;
+        let position = position(p, self.count())?;
         let (lower, upper) = (self.value_at(position.lower_rank)?, self.value_at(position.upper_rank)?);
         Some(interpolate(lower, upper, position.fraction))
-    }
-
-    /// How many buckets hold values.
-    pub fn buckets_count(&self) -> usize {
-        self.counts.len()
     }
 
     fn value_at(&self, rank: u64) -> Option<f64> {
@@ -92,7 +122,8 @@ fn bucket_of(value: f64) -> u32 {
     (order_key(value) >> BUCKET_SHIFT) as u32
 }
 
-fn middle_of(bucket: u32) -> f64 {
+/// Returns what stands for the values of a bucket.
+pub fn middle_of(bucket: u32) -> f64 {
     let key = u64::from(bucket) << BUCKET_SHIFT | 1 << (BUCKET_SHIFT - 1);
     let value = f64::from_bits(if key >> 63 == 1 { key & !(1 << 63) } else { !key });
     // What is nearer to 0 than any normal number is in the bucket of 0.

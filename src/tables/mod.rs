@@ -2,6 +2,7 @@
 
 pub mod aggregate;
 pub mod figures;
+pub mod frames;
 pub mod looked_up;
 pub mod percentile_udaf;
 pub mod pool;
@@ -16,3 +17,4 @@ pub mod session;
 pub mod sketch_udaf;
 pub mod spill;
 pub mod summary_figures;
+pub mod timeline;

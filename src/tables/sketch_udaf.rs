@@ -66,7 +66,7 @@ impl Accumulator for Merged {
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.sketch.buckets_count() * 2 * size_of::<(u32, u64)>()
+        size_of_val(self) + self.sketch.buckets().len() * size_of::<(u32, u64)>()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {

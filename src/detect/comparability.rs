@@ -1,0 +1,111 @@
+//! What makes the comparison of two runs unfair.
+
+use std::collections::BTreeSet;
+
+use crate::model::report::AnalysisReport;
+use crate::model::timeline::Timeline;
+
+/// A run that lasts so much longer is another test: caches warm up, leaks grow.
+const DURATION_DIFFERENCE: f64 = 0.1;
+/// Shorter differences are k6's own: its graceful stop.
+const DURATION_SECONDS_MIN: f64 = 3.0;
+/// Of the most VUs.
+const VUS_DIFFERENCE: f64 = 0.05;
+/// Of the most VUs, on average over the run.
+const SHAPE_DIFFERENCE: f64 = 0.1;
+/// At so many moments the VUs of both runs are compared.
+const SHAPE_MOMENTS: usize = 20;
+const NAMES_SHOWN: usize = 3;
+
+/// Returns the differences besides the system under test, in plain words; none when the comparison is fair.
+pub fn differences(base: &AnalysisReport, current: &AnalysisReport) -> Vec<String> {
+    let mut differences = Vec::new();
+    let mut differ = |words: String| differences.push(words);
+    let (before, now) = (&base.run, &current.run);
+    if before.test != now.test {
+        differ(format!("another test: {}, not {}", before.test, now.test));
+    }
+    if known_and_different(&before.script_sha256, &now.script_sha256) {
+        differ("another script: its SHA-256 is not the same".to_owned());
+    }
+    if before.environment != now.environment {
+        differ(format!("another environment: {}, not {}", before.environment, now.environment));
+    }
+    differences.extend(load_differences(base, current));
+    if let Some(words) = endpoint_difference(base, current) {
+        differences.push(words);
+    }
+    if let (Some(old), Some(new)) = (&before.k6_version, &now.k6_version)
+        && old != new
+    {
+        differences.push(format!("another k6: {old}, not {new}"));
+    }
+    for (run, which) in [(before, "the baseline"), (now, "this run")] {
+        if run.partial {
+            differences.push(format!("{which} is partial"));
+        }
+    }
+    differences
+}
+
+fn known_and_different(left: &Option<String>, right: &Option<String>) -> bool {
+    left.is_some() && right.is_some() && left != right
+}
+
+/// Of duration, VUs and their course.
+fn load_differences(base: &AnalysisReport, current: &AnalysisReport) -> Vec<String> {
+    let mut differences = Vec::new();
+    if let (Some(old), Some(new)) = (base.run.duration_seconds, current.run.duration_seconds) {
+        let difference = (new - old).abs();
+        if difference > DURATION_SECONDS_MIN && difference > DURATION_DIFFERENCE * old.max(new) {
+            differences.push(format!("another duration: {old:.0} s, not {new:.0} s"));
+        }
+    }
+    let vus = base.totals.vus_max.zip(current.totals.vus_max);
+    match vus {
+        Some((old, new)) if (new - old).abs() > VUS_DIFFERENCE * old.max(new) => {
+            differences.push(format!("another load: at most {old} VUs, not {new}"));
+        }
+        _ => {
+            let shapes = base.timeline.as_ref().zip(current.timeline.as_ref());
+            if shapes.is_some_and(|(old, new)| shape_difference(old, new) > SHAPE_DIFFERENCE) {
+                differences.push("another load shape: the VUs take another course".to_owned());
+            }
+        }
+    }
+    differences
+}
+
+/// Returns how far the VUs are apart on average at the same part of both runs, as a fraction of the most of them.
+fn shape_difference(old: &Timeline, new: &Timeline) -> f64 {
+    let most = old.vus.iter().chain(&new.vus).flatten().fold(0.0f64, |most, vus| most.max(*vus));
+    let at = |timeline: &Timeline, moment: usize| {
+        let index = (moment * timeline.vus.len() + timeline.vus.len() / 2) / SHAPE_MOMENTS;
+        timeline.vus.get(index).copied().flatten()
+    };
+    let apart: Vec<f64> = (0..SHAPE_MOMENTS)
+        .filter_map(|moment| Some((at(old, moment)? - at(new, moment)?).abs()))
+        .collect();
+    // Most moments must be known of both, and VUs have been there at all.
+    if most <= 0.0 || apart.len() * 2 < SHAPE_MOMENTS { 0.0 } else { apart.iter().sum::<f64>() / apart.len() as f64 / most }
+}
+
+fn endpoint_difference(base: &AnalysisReport, current: &AnalysisReport) -> Option<String> {
+    if base.endpoints.is_empty() || current.endpoints.is_empty() {
+        return None;
+    }
+    let names = |report: &AnalysisReport| -> BTreeSet<String> {
+        report.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect()
+    };
+    let (old, new) = (names(base), names(current));
+    let listed = |names: Vec<&String>| {
+        let more = names.len().saturating_sub(NAMES_SHOWN);
+        let shown: Vec<&str> = names.into_iter().take(NAMES_SHOWN).map(String::as_str).collect();
+        shown.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
+    };
+    let (gone, added): (Vec<_>, Vec<_>) = (old.difference(&new).collect(), new.difference(&old).collect());
+    let parts = [("only the baseline has ", gone), ("only this run has ", added)];
+    let parts: Vec<String> =
+        parts.into_iter().filter(|(_, names)| !names.is_empty()).map(|(words, names)| words.to_owned() + &listed(names)).collect();
+    (!parts.is_empty()).then(|| format!("other endpoints: {}", parts.join("; ")))
+}
