@@ -2,6 +2,7 @@
 //!
 //! A finished file, a growing one, stdin and the pods of one run all take this path; nothing else joins the rooms.
 
+pub mod baseline;
 mod keeping;
 pub mod query;
 mod reading;
@@ -9,11 +10,12 @@ mod run_id;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::detect::{phases, summaries, thresholds, verdict};
+use crate::detect::judge::judge;
+use crate::detect::{phases, summaries, thresholds};
 use crate::ingest::input::{Input, SampleInput};
 use crate::model::metric::{MetricDeclaration, Submetric, ThresholdSource};
 use crate::model::report::{
-    AnalysisReport, BaselineReport, Phases, RunReport, SCHEMA_VERSION, Skipped, ThresholdReport,
+    AnalysisReport, BaselineReport, Phases, RunReport, SCHEMA_VERSION, Skipped, ThresholdReport, Verdict, VerdictKind,
 };
 use crate::model::run::{RunLabels, SourceReport};
 use crate::model::summary::{Summary, SummaryMetric};
@@ -23,8 +25,11 @@ use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::tables::aggregate::Aggregate;
 use crate::tables::figures::{Figures, figures};
+use crate::tables::frames::Frames;
 use crate::tables::summary_figures::summary_figures;
+use crate::tables::timeline::timeline;
 
+use baseline::{Baseline, KnownRun};
 pub use keeping::Keep;
 use keeping::{Keeper, Writers, commit};
 use reading::{Reading, Session};
@@ -51,6 +56,15 @@ pub struct Request {
     pub k6_exit_code: Option<i32>,
     /// What of the inputs was not read, and why.
     pub left_out: Vec<Skipped>,
+    pub baseline: Baseline,
+}
+
+/// A run that was read and judged.
+#[derive(Debug)]
+pub struct Analysis {
+    pub report: AnalysisReport,
+    /// None when only a summary was read.
+    pub frames: Option<Frames>,
 }
 
 /// Reads the inputs to their end, keeps the run where `keep` says, judges it and returns the report.
@@ -62,7 +76,7 @@ pub fn analyze(
     request: &Request,
     keep: Option<Keep>,
     stop: &AtomicBool,
-) -> Result<AnalysisReport, EngineError> {
+) -> Result<Analysis, EngineError> {
     let result = read_and_judge(inputs, request, keep.as_ref(), stop);
     if let (Err(_), Some(keep)) = (&result, &keep) {
         // The first error is the one to tell; what this cannot delete is deleted as abandoned later.
@@ -76,7 +90,7 @@ fn read_and_judge(
     request: &Request,
     keep: Option<&Keep>,
     stop: &AtomicBool,
-) -> Result<AnalysisReport, EngineError> {
+) -> Result<Analysis, EngineError> {
     let (mut samples, mut given) = (Vec::new(), Vec::new());
     for input in inputs {
         match input {
@@ -86,8 +100,10 @@ fn read_and_judge(
     }
     let (summaries, copies) = summaries::distinct(given);
     let writers = keep.map(Writers::start).transpose()?;
-    let (aggregate, mut report, writers) = match (samples.is_empty(), summaries.as_slice()) {
-        (true, [(summary, source)]) => (Aggregate::new(0), judge_summary(summary, source, request), writers),
+    let Read { aggregate, mut report, frames, writers } = match (samples.is_empty(), summaries.as_slice()) {
+        (true, [(summary, source)]) => {
+            Read { aggregate: Aggregate::new(0), report: of_summary(summary, source, request), frames: None, writers }
+        }
         (true, _) => {
             let names: Vec<&str> = summaries.iter().map(|(_, source)| source.name.as_str()).collect();
             return Err(EngineError::SeveralSummaries { names: names.join(", ") });
@@ -95,36 +111,68 @@ fn read_and_judge(
         (false, _) => read_samples(samples, &summaries, request, writers, stop)?,
     };
     report.skipped.extend(request.left_out.iter().cloned().chain(copies));
+    let found;
+    let base = match &request.baseline {
+        Baseline::Given(known) => Ok(known.base()),
+        Baseline::None => Err("--baseline none".to_owned()),
+        Baseline::Automatic => match keep {
+            Some(keep) => {
+                found = baseline::automatic(keep.store, &report)?;
+                found.as_ref().map(KnownRun::base).map_err(|skipped| skipped.reason.clone())
+            }
+            None => Err("without a store there are no earlier runs".to_owned()),
+        },
+    };
+    let base = base.map_err(|reason| Skipped { what: baseline::WHAT.to_owned(), reason });
+    judge(&mut report, frames.as_ref(), base, request.k6_exit_code);
     if let (Some(writers), Some(keep)) = (writers, keep) {
         commit(writers, &aggregate, &report, keep)?;
     }
-    Ok(report)
+    Ok(Analysis { report, frames })
 }
 
-/// Reads and judges while a thread of its own writes; returns when both are done.
+/// Judges a known run against another one; what its report said of its own baseline is replaced.
+pub fn compare(base: &KnownRun, current: KnownRun) -> AnalysisReport {
+    let KnownRun { mut report, frames, .. } = current;
+    report.skipped.retain(|skipped| skipped.what != baseline::WHAT);
+    judge(&mut report, frames.as_ref(), Ok(base.base()), None);
+    report
+}
+
+/// What was read of a run, before it is judged.
+struct Read<'a> {
+    aggregate: Aggregate,
+    report: AnalysisReport,
+    frames: Option<Frames>,
+    writers: Option<Writers<'a>>,
+}
+
+/// Reads while a thread of its own writes; returns when both are done.
 fn read_samples<'a>(
     samples: Vec<SampleInput>,
     summaries: &[(Summary, SourceReport)],
     request: &Request,
     writers: Option<Writers<'a>>,
     stop: &AtomicBool,
-) -> Result<(Aggregate, AnalysisReport, Option<Writers<'a>>), EngineError> {
+) -> Result<Read<'a>, EngineError> {
     std::thread::scope(|scope| {
         let keeper = writers.map(|writers| Keeper::start(scope, writers));
         let mut session = Session::new(samples.len(), keeper);
         let declared = summaries.iter().flat_map(|(summary, _)| declarations(summary));
         let readings = session.read(samples, declared)?;
         let keeper = session.keeper();
-        let Session { mut aggregate, content, .. } = session;
+        let Session { mut aggregate, content, frames, .. } = session;
         let interrupted = stop.load(Ordering::Relaxed);
-        let report = judge(&mut aggregate, content.run_id(), &readings, summaries, request, interrupted);
+        let report = of_samples(&mut aggregate, content.run_id(), &readings, summaries, request, interrupted);
         let writers = keeper.map(Keeper::finish).transpose()?;
-        Ok((aggregate, report.map_err(EngineError::Spill)?, writers))
+        let mut report = report.map_err(EngineError::Spill)?;
+        report.timeline = timeline(&frames, &report.endpoints);
+        Ok(Read { aggregate, report, frames: Some(frames), writers })
     })
 }
 
-/// Judges a run whose samples were read to their end.
-fn judge(
+/// Returns the figures and thresholds of a run whose samples were read to their end.
+fn of_samples(
     aggregate: &mut Aggregate,
     run_id: String,
     readings: &[Reading],
@@ -157,11 +205,11 @@ fn judge(
         ..run_report(run_id, request)
     };
     let phases = phases::phases(&aggregate.load);
-    Ok(report(run, figures, thresholds, phases, skipped, request))
+    Ok(report(run, figures, thresholds, phases, skipped))
 }
 
-/// Judges a run of which only k6's summary is known.
-fn judge_summary(summary: &Summary, source: &SourceReport, request: &Request) -> AnalysisReport {
+/// Returns the figures and thresholds of a run of which only k6's summary is known.
+fn of_summary(summary: &Summary, source: &SourceReport, request: &Request) -> AnalysisReport {
     let figures = summary_figures(summary);
     let thresholds = thresholds::of_summary(summary, &figures.metrics);
     let id = id_of(&serde_json::to_vec(&(&summary.metrics, &summary.checks)).unwrap_or_default());
@@ -175,12 +223,12 @@ fn judge_summary(summary: &Summary, source: &SourceReport, request: &Request) ->
     };
     let reason = "only a summary was given: endpoints, windows and phases need k6's JSON or CSV output".to_owned();
     let skipped = vec![Skipped { what: "endpoints, windows, phases".to_owned(), reason }];
-    report(run, figures, thresholds, Phases::default(), skipped, request)
+    report(run, figures, thresholds, Phases::default(), skipped)
 }
 
 /// What a run's report says before any input was read.
 fn run_report(id: String, request: &Request) -> RunReport {
-    let RunLabels { test, environment, commit, tags } = request.labels.clone();
+    let RunLabels { test, environment, commit, branch, pull_request, ci_url, tags } = request.labels.clone();
     RunReport {
         id,
         test: test.unwrap_or_else(|| "default".to_owned()),
@@ -191,6 +239,9 @@ fn run_report(id: String, request: &Request) -> RunReport {
         k6_version: None,
         script_sha256: None,
         commit,
+        branch,
+        pull_request,
+        ci_url,
         tags,
         sources: Vec::new(),
         partial: false,
@@ -203,20 +254,30 @@ fn report(
     thresholds: Vec<ThresholdReport>,
     phases: Phases,
     skipped: Vec<Skipped>,
-    request: &Request,
 ) -> AnalysisReport {
-    let baseline =
-        BaselineReport { kind: "none".to_owned(), runs: Vec::new(), comparable: false, differences: Vec::new() };
+    let baseline = BaselineReport {
+        kind: "none".to_owned(),
+        runs: Vec::new(),
+        comparable: false,
+        differences: Vec::new(),
+        detectable: Vec::new(),
+    };
     AnalysisReport {
         schema_version: SCHEMA_VERSION,
         run,
-        verdict: verdict::verdict(&thresholds, request.k6_exit_code),
+        // Said by `judge`, which sees the whole report.
+        verdict: Verdict { kind: VerdictKind::Inconclusive, reasons: Vec::new() },
         totals: figures.totals,
         metrics: figures.metrics,
         endpoints: figures.endpoints,
+        checks: figures.checks,
         thresholds,
+        findings: Vec::new(),
         phases,
         baseline,
+        comparison: None,
+        generator: None,
+        timeline: None,
         skipped,
     }
 }

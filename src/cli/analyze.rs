@@ -1,28 +1,28 @@
 //! `tidemark analyze`: k6's results in, a report out.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use clap::ValueEnum;
 
-use crate::engine::{self, Keep, Request};
+use crate::engine::baseline::Baseline;
+use crate::engine::{self, Analysis, Keep, Request};
 use crate::ingest::bytes::End;
 use crate::ingest::folder;
 use crate::ingest::input::{self, Input};
 use crate::model::metric::ThresholdSource;
-use crate::model::report::{AnalysisReport, Skipped, VerdictKind};
+use crate::model::report::{AnalysisReport, Skipped};
 use crate::model::run::RunLabels;
 use crate::model::threshold::Expression;
 use crate::model::time::Timestamp;
-use crate::report::text::{self, Colour};
-use crate::store::Store;
 
+use super::answer::{self, Answer};
 use super::config::{Config, QuietSeconds};
-use super::{FailOn, StoreArgument, UsageError, exit, key_value, nanoseconds, print, progress};
+use super::fail_on::FailOnArgument;
+use super::known_run::known_run;
+use super::{StoreArgument, UsageError, exit, key_value, nanoseconds, progress};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -55,12 +55,13 @@ pub struct Analyze {
     /// What k6 ended with.
     #[arg(long, value_name = "N")]
     k6_exit_code: Option<i32>,
-    /// The form of the answer.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-    /// Verdicts that end this command with 1 (with 4 for inconclusive); regressed,thresholds when nothing says.
-    #[arg(long, value_delimiter = ',', value_enum, value_name = "LIST")]
-    fail_on: Option<Vec<FailOn>>,
+    /// What the run is judged against: auto (the last comparable run of the store), none, a run, or files of one.
+    #[arg(long, value_name = "auto|none|RUN|FILE", default_value = "auto")]
+    baseline: String,
+    #[command(flatten)]
+    answer: Answer,
+    #[command(flatten)]
+    fail_on: FailOnArgument,
     /// Keep nothing.
     #[arg(long)]
     no_store: bool,
@@ -75,13 +76,6 @@ const EXAMPLES: &str = "Examples:
   tidemark analyze --follow k6.json
   k6 run --out json=- script.js | tidemark analyze - --format json";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
-}
-
-const FAIL_ON_DEFAULT: [FailOn; 2] = [FailOn::Regressed, FailOn::Thresholds];
 const QUIET_SECONDS_DEFAULT: QuietSeconds = QuietSeconds(10.0);
 
 /// k6 ends with these when the test itself is bad; 103, 105 and 108 are deliberate stops.
@@ -99,20 +93,24 @@ impl Analyze {
             store.delete_abandoned(now)?;
         }
         let folder::Expanded { paths, left_out } = self.expand(&stop)?;
+        let baseline = self.baseline(config, &stop)?;
         let inputs = self.open(&paths, config, &stop)?;
         let shown = self.show_progress(&inputs);
         let attempt = attempt(now);
         let claim = store.as_ref().map(|store| store.claim(&attempt)).transpose()?;
         let keep = store.as_ref().map(|store| Keep { store, attempt, now: Timestamp(nanoseconds(now)) });
-        let report = engine::analyze(inputs, &self.request(config, left_out), keep, &stop)?;
+        let request = self.request(config, left_out, baseline);
+        let Analysis { report, .. } = engine::analyze(inputs, &request, keep, &stop)?;
         drop((shown, claim));
-        self.print(&report, store.as_ref())?;
+        let kept =
+            store.map_or("not kept".to_owned(), |store| format!("kept in {} as {}", store.location, report.run.id));
+        self.answer.tell(&report, &kept)?;
         let interrupted = stop.load(std::sync::atomic::Ordering::Relaxed);
         Ok(if interrupted { exit::INTERRUPTED } else { self.exit_code(config, &report) })
     }
 
     /// What the command line says, and where it says nothing, the configuration.
-    fn request(&self, config: &Config, left_out: Vec<Skipped>) -> Request {
+    fn request(&self, config: &Config, left_out: Vec<Skipped>, baseline: Baseline) -> Request {
         let mut tags = config.tags.clone();
         tags.extend(self.tags.iter().cloned());
         let mut thresholds = crate::detect::thresholds::Thresholds::new();
@@ -125,17 +123,30 @@ impl Analyze {
                 known.push(source);
             }
         }
+        let ci = answer::ci();
         Request {
             labels: RunLabels {
                 test: self.test.clone().or_else(|| config.test.clone()),
                 environment: self.environment.clone().or_else(|| config.environment.clone()),
-                commit: self.commit.clone(),
+                commit: self.commit.clone().or_else(|| ci.as_ref()?.commit.clone()),
+                branch: ci.as_ref().and_then(|ci| ci.branch.clone()),
+                pull_request: ci.as_ref().and_then(|ci| ci.pull_request.clone()),
+                ci_url: ci.and_then(|ci| ci.url),
                 tags,
             },
             thresholds,
             k6_exit_code: self.k6_exit_code,
             left_out,
+            baseline,
         }
+    }
+
+    fn baseline(&self, config: &Config, stop: &Arc<AtomicBool>) -> anyhow::Result<Baseline> {
+        Ok(match self.baseline.as_str() {
+            "auto" => Baseline::Automatic,
+            "none" => Baseline::None,
+            name => Baseline::Given(Box::new(known_run(name, || Ok(self.store.open(config)?), stop)?)),
+        })
     }
 
     /// Puts the files of a folder in its place.
@@ -153,8 +164,7 @@ impl Analyze {
     fn open(&self, paths: &[PathBuf], config: &Config, stop: &Arc<AtomicBool>) -> anyhow::Result<Vec<Input>> {
         let quiet = self.quiet_seconds.or(config.quiet_seconds).unwrap_or(QUIET_SECONDS_DEFAULT);
         let end = if self.follow { End::Quiet(Duration::from_secs_f64(quiet.0)) } else { End::AtEnd };
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let decoders = (cores / paths.len()).max(1);
+        let decoders = (super::cores() / paths.len()).max(1);
         let open = |path: &PathBuf| input::open(path, end.clone(), decoders, stop.clone());
         Ok(paths.iter().map(open).collect::<Result<_, _>>()?)
     }
@@ -170,36 +180,11 @@ impl Analyze {
         progress::show(read, total)
     }
 
-    fn print(&self, report: &AnalysisReport, store: Option<&Store>) -> anyhow::Result<()> {
-        let answer = match self.format {
-            Format::Json => serde_json::to_string_pretty(report)? + "\n",
-            Format::Text => {
-                let colour = if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
-                    Colour::On
-                } else {
-                    Colour::Off
-                };
-                let kept = store
-                    .map_or("not kept".to_owned(), |store| format!("kept in {} as {}", store.location, report.run.id));
-                format!("{}\n{kept}\n", text::render(report, colour))
-            }
-        };
-        print(answer.as_bytes())
-    }
-
     fn exit_code(&self, config: &Config, report: &AnalysisReport) -> u8 {
         if self.k6_exit_code.is_some_and(|code| K6_TEST_IS_BAD.contains(&code)) {
             return exit::BAD_INPUT;
         }
-        let fail_on = self.fail_on.as_deref().or(config.fail_on.as_deref()).unwrap_or(&FAIL_ON_DEFAULT);
-        let fails = |kind| fail_on.contains(&kind);
-        match report.verdict.kind {
-            VerdictKind::Regressed if fails(FailOn::Regressed) => exit::FELL_SHORT,
-            VerdictKind::ThresholdsFailed if fails(FailOn::Thresholds) => exit::FELL_SHORT,
-            VerdictKind::Suspect if fails(FailOn::Suspect) => exit::FELL_SHORT,
-            VerdictKind::Inconclusive if fails(FailOn::Inconclusive) => exit::INCONCLUSIVE,
-            _ => 0,
-        }
+        self.fail_on.exit_code(config, report)
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::model::threshold::Expression;
 
-use super::FailOn;
+use super::fail_on::FailOn;
 
 pub const FILE_NAME: &str = "tidemark.toml";
 

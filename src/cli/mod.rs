@@ -1,25 +1,28 @@
 //! The command line: parses, calls the engine, prints.
 
 mod analyze;
+mod answer;
+mod compare;
 pub mod config;
+mod fail_on;
 mod history;
+mod known_run;
 mod manual;
 mod progress;
 mod prune;
 mod query;
+mod report;
 mod schema;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use crate::store::{Store, StoreError};
 use config::Config;
 
-/// Judges k6 load tests: what happened per endpoint, and whether the thresholds held.
+/// Judges k6 load tests: what happened, what stands out, what changed since the run before, and whether thresholds held.
 #[derive(Debug, Parser)]
 #[command(name = "tidemark", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Arguments {
@@ -33,6 +36,8 @@ struct Arguments {
 const EXAMPLES: &str = "Examples:
   tidemark analyze k6.json.gz                    what happened, and whether the thresholds held
   k6 run --out json=- script.js | tidemark analyze -
+  tidemark compare before.json.gz after.json.gz  what changed, and how sure that is
+  tidemark report last --format html > page.html
   tidemark history                               the runs that were kept
   tidemark query --named slowest_endpoints       an answer from them";
 
@@ -43,6 +48,10 @@ const HELP_TEMPLATE: &str = "{about}{after-help}\n\n{usage-heading} {usage}\n\n{
 enum Verb {
     /// Read k6's results, keep them, judge them, report.
     Analyze(analyze::Analyze),
+    /// Set two runs side by side: k6's output, summaries, or kept runs.
+    Compare(compare::Compare),
+    /// Tell a kept run's report again, in any form.
+    Report(report::Report),
     /// List the kept runs, oldest first.
     History(history::History),
     /// Delete old runs, old samples, and what died half-written.
@@ -76,16 +85,6 @@ impl StoreArgument {
         let said = self.store.as_deref().filter(|store| !store.is_empty());
         Store::open(said.or(config.store.as_deref()).unwrap_or(".tidemark"))
     }
-}
-
-/// Verdicts that make a command fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum FailOn {
-    Regressed,
-    Thresholds,
-    Suspect,
-    Inconclusive,
 }
 
 /// The command line is wrong in a way that its parser does not see.
@@ -126,6 +125,8 @@ fn run_verb(arguments: Arguments) -> anyhow::Result<u8> {
     };
     match arguments.verb {
         Verb::Analyze(analyze) => analyze.run(&config()?),
+        Verb::Compare(compare) => compare.run(&config()?),
+        Verb::Report(report) => report.run(&config()?),
         Verb::History(history) => history.run(&config()?),
         Verb::Prune(prune) => prune.run(&config()?),
         Verb::Query(query) => query.run(&config()?),
@@ -186,6 +187,10 @@ fn code_of_query(error: &crate::tables::query_error::QueryError) -> u8 {
         }
         _ => exit::USAGE,
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Reads `K=V`.

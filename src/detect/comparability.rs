@@ -17,8 +17,25 @@ const SHAPE_DIFFERENCE: f64 = 0.1;
 const SHAPE_MOMENTS: usize = 20;
 const NAMES_SHOWN: usize = 3;
 
-/// Returns the differences besides the system under test, in plain words; none when the comparison is fair.
-pub fn differences(base: &AnalysisReport, current: &AnalysisReport) -> Vec<String> {
+/// Something besides the system under test that is not the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    pub words: String,
+    /// It may well explain a change.
+    pub is_unfair: bool,
+}
+
+/// Returns the differences besides the system under test; none when the comparison is fair.
+pub fn differences(base: &AnalysisReport, current: &AnalysisReport) -> Vec<Difference> {
+    let unfair = unfair_differences(base, current).into_iter().map(|words| Difference { words, is_unfair: true });
+    let k6 = match (&base.run.k6_version, &current.run.k6_version) {
+        (Some(old), Some(new)) if old != new => Some(format!("another k6: {old}, not {new}")),
+        _ => None,
+    };
+    unfair.chain(k6.map(|words| Difference { words, is_unfair: false })).collect()
+}
+
+fn unfair_differences(base: &AnalysisReport, current: &AnalysisReport) -> Vec<String> {
     let mut differences = Vec::new();
     let mut differ = |words: String| differences.push(words);
     let (before, now) = (&base.run, &current.run);
@@ -34,11 +51,6 @@ pub fn differences(base: &AnalysisReport, current: &AnalysisReport) -> Vec<Strin
     differences.extend(load_differences(base, current));
     if let Some(words) = endpoint_difference(base, current) {
         differences.push(words);
-    }
-    if let (Some(old), Some(new)) = (&before.k6_version, &now.k6_version)
-        && old != new
-    {
-        differences.push(format!("another k6: {old}, not {new}"));
     }
     for (run, which) in [(before, "the baseline"), (now, "this run")] {
         if run.partial {
@@ -83,11 +95,14 @@ fn shape_difference(old: &Timeline, new: &Timeline) -> f64 {
         let index = (moment * timeline.vus.len() + timeline.vus.len() / 2) / SHAPE_MOMENTS;
         timeline.vus.get(index).copied().flatten()
     };
-    let apart: Vec<f64> = (0..SHAPE_MOMENTS)
-        .filter_map(|moment| Some((at(old, moment)? - at(new, moment)?).abs()))
-        .collect();
+    let apart: Vec<f64> =
+        (0..SHAPE_MOMENTS).filter_map(|moment| Some((at(old, moment)? - at(new, moment)?).abs())).collect();
     // Most moments must be known of both, and VUs have been there at all.
-    if most <= 0.0 || apart.len() * 2 < SHAPE_MOMENTS { 0.0 } else { apart.iter().sum::<f64>() / apart.len() as f64 / most }
+    if most <= 0.0 || apart.len() * 2 < SHAPE_MOMENTS {
+        0.0
+    } else {
+        apart.iter().sum::<f64>() / apart.len() as f64 / most
+    }
 }
 
 fn endpoint_difference(base: &AnalysisReport, current: &AnalysisReport) -> Option<String> {
@@ -105,7 +120,10 @@ fn endpoint_difference(base: &AnalysisReport, current: &AnalysisReport) -> Optio
     };
     let (gone, added): (Vec<_>, Vec<_>) = (old.difference(&new).collect(), new.difference(&old).collect());
     let parts = [("only the baseline has ", gone), ("only this run has ", added)];
-    let parts: Vec<String> =
-        parts.into_iter().filter(|(_, names)| !names.is_empty()).map(|(words, names)| words.to_owned() + &listed(names)).collect();
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(words, names)| words.to_owned() + &listed(names))
+        .collect();
     (!parts.is_empty()).then(|| format!("other endpoints: {}", parts.join("; ")))
 }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::comparison::{Comparison, ComparisonRow};
-use crate::model::finding::{
-    Change, Direction, Evidence, Finding, FindingKind, Scale, SeriesReference, Severity,
-};
+use crate::model::finding::{Change, Direction, Evidence, Finding, FindingKind, Scale, SeriesReference, Severity};
 use crate::model::metric::{MetricKind, Unit};
 use crate::model::report::{AnalysisReport, EndpointReport, Latency, Skipped};
 use crate::stats::multiplicity;
@@ -29,14 +27,8 @@ const CHANGE_MIN: f64 = 0.05;
 const MAJOR_RATIO: f64 = 1.1;
 const CRITICAL_RATIO: f64 = 2.0;
 /// The statistics of a trend, and the quantiles among them.
-const STATISTICS: [(&str, Option<f64>); 6] = [
-    ("avg", None),
-    ("med", Some(0.5)),
-    ("p90", Some(0.9)),
-    ("p95", Some(0.95)),
-    ("p99", Some(0.99)),
-    ("max", None),
-];
+const STATISTICS: [(&str, Option<f64>); 6] =
+    [("avg", None), ("med", Some(0.5)), ("p90", Some(0.9)), ("p95", Some(0.95)), ("p99", Some(0.99)), ("max", None)];
 /// A trend is judged by these: the middle, the tail, and the far tail where enough requests reach it.
 const JUDGED: [&str; 3] = ["med", "p95", "p99"];
 const FAR_TAIL_SAMPLES_MIN: f64 = 2_000.0;
@@ -63,6 +55,8 @@ pub struct Side<'r> {
 pub struct Compared {
     pub comparison: Comparison,
     pub findings: Vec<Finding>,
+    /// Nothing but the system under test is known to differ, or only what explains no change.
+    pub is_fair: bool,
     pub skipped: Vec<Skipped>,
 }
 
@@ -107,7 +101,8 @@ pub fn compare(base: Side, current: Side) -> Compared {
     let mut with_latency = Vec::new();
     if let Some(subject) = &throughput {
         let slower = found.iter().any(|subject| subject.direction() == Some(Direction::Worse));
-        let is_found = subject.p_value() <= FALSE_DISCOVERY_RATE && subject.strongest().is_some_and(|moved| size_of(moved) >= CHANGE_MIN);
+        let is_found = subject.p_value() <= FALSE_DISCOVERY_RATE
+            && subject.strongest().is_some_and(|moved| size_of(moved) >= CHANGE_MIN);
         match subject.strongest() {
             // With a fixed number of VUs slower answers are fewer requests: one cause, one finding.
             Some(moved) if is_found && slower && moved.log() < 0.0 => with_latency.push(subject),
@@ -123,9 +118,11 @@ pub fn compare(base: Side, current: Side) -> Compared {
     rows.splice(0..0, rates.rows);
     rows.extend(plain_rows(base.report, current.report));
     let has_intervals = rows.iter().any(|row| row.change.is_some_and(|change| change.low.is_some()));
+    let differences = differences(base.report, current.report);
+    let is_fair = differences.iter().all(|difference| !difference.is_unfair);
     let comparison = Comparison {
         base: base.report.run.clone(),
-        differences: differences(base.report, current.report),
+        differences: differences.into_iter().map(|difference| difference.words).collect(),
         rows,
         method: method(has_intervals),
         base_timeline: base.report.timeline.clone(),
@@ -136,7 +133,7 @@ pub fn compare(base: Side, current: Side) -> Compared {
                       judged by what two runs differ by themselves";
         skipped.push(Skipped { what: "intervals of the changes".to_owned(), reason: reason.to_owned() });
     }
-    Compared { comparison, findings, skipped }
+    Compared { comparison, findings, is_fair, skipped }
 }
 
 /// Orders by severity, then errors first, then by size.
@@ -188,7 +185,8 @@ impl Subject {
     }
 
     fn judged(&self) -> impl Iterator<Item = &Moved> {
-        let any_judged = self.figures.iter().any(|moved| JUDGED.contains(&moved.statistic) && moved.deviation.is_some());
+        let any_judged =
+            self.figures.iter().any(|moved| JUDGED.contains(&moved.statistic) && moved.deviation.is_some());
         self.figures.iter().filter(move |moved| {
             let is_far = moved.statistic == "p99" && self.requests_count < FAR_TAIL_SAMPLES_MIN;
             let is_judged = JUDGED.contains(&moved.statistic) && !is_far || !any_judged && moved.statistic != "max";
@@ -221,7 +219,11 @@ fn latency_subjects(base: Side, current: Side) -> Vec<Subject> {
     let mut subjects = Vec::new();
     // A failure that is answered at once must not flatter the latency.
     let expected = "http_req_duration{expected_response:true}";
-    let name = if [base, current].iter().all(|side| values(side.report, expected).is_some()) { expected } else { "http_req_duration" };
+    let name = if [base, current].iter().all(|side| values(side.report, expected).is_some()) {
+        expected
+    } else {
+        "http_req_duration"
+    };
     if let (Some(old), Some(new)) = (values(base.report, name), values(current.report, name)) {
         let tags = if name == expected { vec![("expected_response", "true".to_owned())] } else { Vec::new() };
         let series = reference("http_req_duration", tags);
@@ -245,12 +247,18 @@ fn latency_subjects(base: Side, current: Side) -> Vec<Subject> {
 fn trend_subjects(base: Side, current: Side) -> Vec<Subject> {
     let mut subjects = Vec::new();
     for metric in &current.report.metrics {
-        let is_plain = metric.kind == MetricKind::Trend && !metric.name.contains('{') && metric.name != "http_req_duration";
+        let is_plain =
+            metric.kind == MetricKind::Trend && !metric.name.contains('{') && metric.name != "http_req_duration";
         let Some(old) = values(base.report, &metric.name).filter(|_| is_plain) else { continue };
         let is_its = |series: &FrameSeries| series.key.metric == metric.name;
         let counts = [base, current].map(|side| samples_count(side.report, &metric.name));
-        let mut subject =
-            subject(reference(&metric.name, Vec::new()), metric.unit, [old, metric.values.clone()], counts, paired(base, current, is_its));
+        let mut subject = subject(
+            reference(&metric.name, Vec::new()),
+            metric.unit,
+            [old, metric.values.clone()],
+            counts,
+            paired(base, current, is_its),
+        );
         // Only of a time it is known that more is worse.
         subject.is_judged = metric.unit == Unit::Milliseconds && !NOT_JUDGED.contains(&metric.name.as_str());
         subjects.push(subject);
@@ -292,7 +300,14 @@ fn subject(
             (Some(base), Some(current)) if base > 0.0 && current > 0.0 => {
                 Some(moved(statistic, base, current, error(index), counts))
             }
-            _ => Some(Moved { statistic, base, current, change: difference(base, current), deviation: None, p_value: f64::NAN }),
+            _ => Some(Moved {
+                statistic,
+                base,
+                current,
+                change: difference(base, current),
+                deviation: None,
+                p_value: f64::NAN,
+            }),
         }
     });
     let requests_count = counts.into_iter().flatten().fold(f64::INFINITY, f64::min);
@@ -307,7 +322,13 @@ fn difference(base: Option<f64>, current: Option<f64>) -> Option<Change> {
 }
 
 /// `base`, `current`: above 0. `counts`: samples of both.
-fn moved(statistic: &'static str, base: f64, current: f64, error: Option<ChanceError>, counts: [Option<f64>; 2]) -> Moved {
+fn moved(
+    statistic: &'static str,
+    base: f64,
+    current: f64,
+    error: Option<ChanceError>,
+    counts: [Option<f64>; 2],
+) -> Moved {
     let log = (current / base).ln();
     let between = 2.0 * BETWEEN_RUNS * BETWEEN_RUNS;
     let (deviation, reach) = match error {
@@ -357,7 +378,8 @@ fn latency_findings(current: Side, base: Side, found: &[&Subject], with_latency:
     let mut with_latency = with_latency.to_vec();
     for direction in [Direction::Worse, Direction::Better] {
         let of_direction = found.iter().filter(|subject| subject.direction() == Some(direction)).copied();
-        let (mut wholes, mut parts): (Vec<&Subject>, Vec<&Subject>) = of_direction.partition(|subject| !is_endpoint(subject));
+        let (mut wholes, mut parts): (Vec<&Subject>, Vec<&Subject>) =
+            of_direction.partition(|subject| !is_endpoint(subject));
         parts.sort_by(|left, right| size(right).total_cmp(&size(left)));
         while let Some(largest) = parts.first().copied() {
             let (mut together, apart): (Vec<&Subject>, Vec<&Subject>) =
@@ -365,8 +387,9 @@ fn latency_findings(current: Side, base: Side, found: &[&Subject], with_latency:
             parts = apart;
             // What is made of all requests moves with those that moved, whatever its size.
             let whole = std::mem::take(&mut wholes);
-            let (whole, others): (Vec<&Subject>, Vec<&Subject>) =
-                whole.into_iter().partition(|whole| whole.series.metric == "http_req_duration" || overlap(largest, whole));
+            let (whole, others): (Vec<&Subject>, Vec<&Subject>) = whole
+                .into_iter()
+                .partition(|whole| whole.series.metric == "http_req_duration" || overlap(largest, whole));
             wholes = others;
             if together.len() > 1 && whole.iter().any(|whole| whole.series.metric == "http_req_duration") {
                 together.splice(0..0, whole);
@@ -415,9 +438,11 @@ fn latency_finding(current: Side, base: Side, direction: Direction, together: &[
         statistic: Some(moved.statistic.to_owned()),
         ..subject.series.clone()
     };
-    let moved_alike =
-        |moved: &&Moved| moved.statistic != shown.statistic && moved.log() * shown.log() > 0.0 && size_of(moved) >= CHANGE_MIN;
-    let mut also: Vec<SeriesReference> = head.figures.iter().filter(moved_alike).map(|moved| with(head, moved)).collect();
+    let moved_alike = |moved: &&Moved| {
+        moved.statistic != shown.statistic && moved.log() * shown.log() > 0.0 && size_of(moved) >= CHANGE_MIN
+    };
+    let mut also: Vec<SeriesReference> =
+        head.figures.iter().filter(moved_alike).map(|moved| with(head, moved)).collect();
     let others = together[1..].iter().filter_map(|subject| Some((*subject, subject.shown()?)));
     also.extend(others.clone().map(|(subject, moved)| with(subject, moved)));
     let evidence_of = |subject: &Subject, moved: &Moved| {
@@ -450,7 +475,13 @@ fn latency_finding(current: Side, base: Side, direction: Direction, together: &[
     Some(Finding {
         id: finding_id(&current.report.run.test, FindingKind::Latency, &head.series, None),
         kind: FindingKind::Latency,
-        title: format!("{who} {:+.0} %: {} is {}, was {}", change.point * 100.0, shown.statistic, ms(shown.current), ms(shown.base)),
+        title: format!(
+            "{who} {:+.0} %: {} is {}, was {}",
+            change.point * 100.0,
+            shown.statistic,
+            ms(shown.current),
+            ms(shown.base)
+        ),
         severity,
         direction,
         series,
@@ -468,7 +499,13 @@ fn latency_finding(current: Side, base: Side, direction: Direction, together: &[
 
 fn ms(value: Option<f64>) -> String {
     value.map_or("unknown".to_owned(), |value| {
-        let decimals = if value >= 100.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+        let decimals = if value >= 100.0 {
+            0
+        } else if value >= 10.0 {
+            1
+        } else {
+            2
+        };
         format!("{value:.decimals$} ms")
     })
 }
@@ -516,7 +553,8 @@ fn throughput_finding(test: &str, subject: &Subject, moved: &Moved) -> Finding {
 /// What shows the latency of both runs window by window.
 fn latency_query(head: &Subject, base: &AnalysisReport, current: &AnalysisReport) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
-    let endpoint = head.series.tags.get("name").map_or(String::new(), |name| format!(" AND endpoint = {}", quoted(name)));
+    let endpoint =
+        head.series.tags.get("name").map_or(String::new(), |name| format!(" AND endpoint = {}", quoted(name)));
     format!(
         "SELECT run_id, endpoint, sum(samples_count) AS requests_count, sketch_percentile(sketch, 0.95) AS p95 FROM windows \
          JOIN series USING (run_id, series_id) WHERE metric = {}{endpoint} AND run_id IN ({}, {}) GROUP BY run_id, endpoint",
@@ -539,7 +577,8 @@ pub(super) fn endpoint_reference(metric: &str, endpoint: &EndpointReport) -> Ser
 }
 
 pub(super) fn is_same(left: &EndpointReport, right: &EndpointReport) -> bool {
-    (&left.name, &left.method, &left.scenario, &left.group) == (&right.name, &right.method, &right.scenario, &right.group)
+    (&left.name, &left.method, &left.scenario, &left.group)
+        == (&right.name, &right.method, &right.scenario, &right.group)
 }
 
 fn values(report: &AnalysisReport, metric: &str) -> Option<BTreeMap<String, f64>> {
@@ -573,7 +612,15 @@ fn rows_of(subject: &Subject, findings: &[Finding]) -> Vec<ComparisonRow> {
             Some(change) if (change.point > 0.0) == less_is_better => Some(Direction::Worse),
             Some(_) => Some(Direction::Better),
         };
-        ComparisonRow { series, unit: subject.unit, base: moved.base, current: moved.current, change: moved.change, direction, is_found }
+        ComparisonRow {
+            series,
+            unit: subject.unit,
+            base: moved.base,
+            current: moved.current,
+            change: moved.change,
+            direction,
+            is_found,
+        }
     };
     subject.figures.iter().map(row).collect()
 }
@@ -596,7 +643,15 @@ fn plain_rows(base: &AnalysisReport, current: &AnalysisReport) -> Vec<Comparison
         };
         let change = base.zip(current).filter(|(base, _)| *base > 0.0).map(|(base, current)| ratio(base, current));
         let series = SeriesReference { statistic: Some(statistic.to_owned()), ..reference(metric, Vec::new()) };
-        ComparisonRow { series, unit, base, current, change, direction: change.map(|_| Direction::Changed), is_found: false }
+        ComparisonRow {
+            series,
+            unit,
+            base,
+            current,
+            change,
+            direction: change.map(|_| Direction::Changed),
+            is_found: false,
+        }
     };
     figures.into_iter().filter(|figure| figure.3.is_some() || figure.4.is_some()).map(row).collect()
 }

@@ -3,6 +3,7 @@
 pub mod comparability;
 pub mod compare;
 pub mod finding_id;
+pub mod judge;
 pub mod phases;
 pub mod rates;
 pub mod resampled;

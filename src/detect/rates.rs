@@ -69,7 +69,9 @@ impl Rates {
             // The whole heads the finding; a part alone may be found when it is small beside the rest.
             of_direction.sort_by(|left, right| {
                 let is_part = |subject: &RateSubject| !subject.series.tags.is_empty();
-                is_part(left).cmp(&is_part(right)).then_with(|| right.change.point.abs().total_cmp(&left.change.point.abs()))
+                is_part(left)
+                    .cmp(&is_part(right))
+                    .then_with(|| right.change.point.abs().total_cmp(&left.change.point.abs()))
             });
             self.findings.extend(finding(test, kind, direction, &of_direction));
         }
@@ -146,7 +148,12 @@ fn errors(base: Side, current: Side) -> Option<RateSubject> {
     };
     let is_its = |series: &FrameSeries| series.key.metric == "http_req_failed";
     let error = difference_error(base, current, is_its, nonzero_of);
-    Some(RateSubject::new(reference("http_req_failed", Vec::new()), failures(base.report)?, failures(current.report)?, error))
+    Some(RateSubject::new(
+        reference("http_req_failed", Vec::new()),
+        failures(base.report)?,
+        failures(current.report)?,
+        error,
+    ))
 }
 
 fn failures_of(rate: f64, count: u64) -> Option<Failures> {
@@ -280,7 +287,8 @@ mod tests {
             let found = chance(failures(more), failures(less));
             assert!((found / expected - 1.0).abs() < 1e-4, "{found} is not {expected}");
         }
-        let many = chance(Failures { failed_count: 6_000, count: 10_000 }, Failures { failed_count: 5_900, count: 10_000 });
+        let many =
+            chance(Failures { failed_count: 6_000, count: 10_000 }, Failures { failed_count: 5_900, count: 10_000 });
         // R: pbinom(5999, 11900, 0.5, FALSE)
         assert!((many / 0.1820 - 1.0).abs() < 0.01, "{many}");
     }

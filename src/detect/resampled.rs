@@ -76,11 +76,7 @@ impl Paired {
         self.of_ratios(|step| (sum(step), 0.0), |base, current| (current / base).ln())
     }
 
-    fn of_ratios(
-        &self,
-        ratio: impl Fn(&Step) -> (f64, f64),
-        change: impl Fn(f64, f64) -> f64,
-    ) -> Option<ChanceError> {
+    fn of_ratios(&self, ratio: impl Fn(&Step) -> (f64, f64), change: impl Fn(f64, f64) -> f64) -> Option<ChanceError> {
         let sides = |blocks: &[Option<Step>]| -> Vec<(f64, f64)> {
             // Without a sample nothing was counted.
             blocks.iter().map(|step| step.as_ref().map_or((0.0, 0.0), &ratio)).collect()

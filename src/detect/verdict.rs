@@ -13,10 +13,14 @@ const REASONS_MAX: usize = 5;
 /// `report`: all but its verdict is known. `k6_exit_code`: what k6 ended with, where the user said so.
 pub fn verdict(report: &AnalysisReport, k6_exit_code: Option<i32>) -> Verdict {
     let failures = threshold_failures(&report.thresholds, k6_exit_code);
-    let worse = titles(&report.findings, &[FindingKind::ErrorRate, FindingKind::Checks, FindingKind::Latency, FindingKind::Throughput]);
+    let worse = titles(
+        &report.findings,
+        &[FindingKind::ErrorRate, FindingKind::Checks, FindingKind::Latency, FindingKind::Throughput],
+    );
     let fails_more = !titles(&report.findings, &[FindingKind::ErrorRate, FindingKind::Checks]).is_empty();
     let anomalies = titles(&report.findings, &[FindingKind::Anomaly]);
-    let generator = report.generator.iter().filter(|generator| !generator.healthy).flat_map(|generator| &generator.reasons);
+    let generator =
+        report.generator.iter().filter(|generator| !generator.healthy).flat_map(|generator| &generator.reasons);
     let generator: Vec<String> = generator.map(|reason| format!("load generator: {reason}")).collect();
     let of = |kind, reasons: Vec<Vec<String>>| Verdict { kind, reasons: reasons.concat() };
     if !failures.is_empty() {
@@ -67,7 +71,10 @@ fn beside(report: &AnalysisReport) -> Vec<String> {
         differences if report.baseline.comparable => format!(" ({})", differences.join("; ")),
         differences => format!(", which is not a fair comparison: {}", differences.join("; ")),
     };
-    let worse = titles(&report.findings, &[FindingKind::ErrorRate, FindingKind::Checks, FindingKind::Latency, FindingKind::Throughput]);
+    let worse = titles(
+        &report.findings,
+        &[FindingKind::ErrorRate, FindingKind::Checks, FindingKind::Latency, FindingKind::Throughput],
+    );
     let words = if worse.is_empty() { "not worse than" } else { "compared with" };
     vec![format!("{words} {with}{fairness}")]
 }

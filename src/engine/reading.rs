@@ -10,6 +10,7 @@ use crate::model::run::{REJECTIONS_NAMED_MAX, Rejection, SourceReport};
 use crate::model::tags::TagSet;
 use crate::store::sample_file::SampleIds;
 use crate::tables::aggregate::Aggregate;
+use crate::tables::frames::Frames;
 use crate::tables::samples::Label;
 
 use super::EngineError;
@@ -45,6 +46,7 @@ struct KnownLabels {
 pub struct Session<'scope, 'a> {
     pub aggregate: Aggregate,
     pub content: ContentHash,
+    pub frames: Frames,
     keeper: Option<Keeper<'scope, 'a>>,
     metrics_kept: usize,
     tag_sets: HashMap<Arc<TagSet>, u32>,
@@ -115,6 +117,7 @@ impl<'scope, 'a: 'scope> Session<'scope, 'a> {
         Session {
             aggregate: Aggregate::new(inputs_count as u32),
             content: ContentHash::default(),
+            frames: Frames::default(),
             keeper,
             metrics_kept: 0,
             tag_sets: HashMap::new(),
@@ -234,6 +237,9 @@ impl<'scope, 'a: 'scope> Session<'scope, 'a> {
             None => self.aggregate.close_all(&mut windows),
         }
         .map_err(EngineError::Spill)?;
+        for window in &windows {
+            self.frames.add(window, &self.aggregate.series[window.series as usize]);
+        }
         if windows.is_empty() { Ok(()) } else { self.keep(Keeping::Windows(windows)) }
     }
 

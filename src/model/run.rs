@@ -12,6 +12,11 @@ pub struct RunLabels {
     pub test: Option<String>,
     pub environment: Option<String>,
     pub commit: Option<String>,
+    pub branch: Option<String>,
+    /// Its number, or a merge request's.
+    pub pull_request: Option<String>,
+    /// The CI job that the run came from.
+    pub ci_url: Option<String>,
     pub tags: BTreeMap<String, String>,
 }
 

@@ -49,7 +49,8 @@ mod tests {
     #[test]
     fn known_answers() {
         // R: pnorm(z, lower.tail = FALSE)
-        for (z, expected) in [(0.0, 0.5), (1.96, 0.0249979), (3.0, 0.001349898), (6.0, 9.865876e-10), (-1.0, 0.8413447)] {
+        for (z, expected) in [(0.0, 0.5), (1.96, 0.0249979), (3.0, 0.001349898), (6.0, 9.865876e-10), (-1.0, 0.8413447)]
+        {
             assert!((upper_tail(z) / expected - 1.0).abs() < 1e-6, "{z}");
         }
         // R: qnorm(p)

@@ -34,6 +34,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
+use crate::model::report::AnalysisReport;
 use manifest::Manifest;
 
 #[derive(Debug, thiserror::Error)]
@@ -200,6 +201,13 @@ impl Store {
         let path = self.attempt_path(attempt, name);
         let bytes = self.runtime.block_on(async { self.objects.get(&path).await?.bytes().await });
         bytes.map(Vec::from).map_err(|error| StoreError::Read { what: path.to_string(), cause: error.into() })
+    }
+
+    /// Returns the report of a kept run, also when an older program wrote it.
+    pub fn report(&self, manifest: &Manifest) -> Result<AnalysisReport, StoreError> {
+        let bytes = self.read(&manifest.attempt, "report.json")?;
+        let what = format!("the report of run {}", manifest.run_id);
+        serde_json::from_slice(&bytes).map_err(|error| StoreError::Read { what, cause: error.into() })
     }
 
     /// Deletes what an attempt wrote; what is already gone is no error.

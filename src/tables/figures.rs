@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::model::metric::{MetricKind, Unit};
-use crate::model::report::{EndpointReport, Latency, MetricReport, Totals};
+use crate::model::report::{CheckReport, EndpointReport, Latency, MetricReport, Totals};
 use crate::model::series::SeriesKey;
 use crate::model::summary::percentile_name;
 use crate::stats::sum::Sum;
@@ -22,6 +22,8 @@ pub struct Figures {
     pub metrics: Vec<MetricReport>,
     /// Most requests first.
     pub endpoints: Vec<EndpointReport>,
+    /// Most failures first.
+    pub checks: Vec<CheckReport>,
     pub totals: Totals,
     /// Sub-metrics whose samples cannot be told from others.
     pub unknown_submetrics: Vec<String>,
@@ -87,12 +89,13 @@ pub fn figures(
         .collect();
     endpoints
         .sort_by(|left, right| right.requests_count.cmp(&left.requests_count).then_with(|| left.name.cmp(&right.name)));
+    let checks = checks(aggregate);
     let mut totals = totals(&metrics);
     // Samples were read, and none of them was of a request.
     totals.requests_count.get_or_insert(0);
     let unknown_kinds =
         aggregate.metrics.iter().filter(|metric| metric.kind.is_none()).map(|metric| metric.name.to_string());
-    Ok(Figures { metrics, endpoints, totals, unknown_submetrics, unknown_kinds: unknown_kinds.collect() })
+    Ok(Figures { metrics, endpoints, checks, totals, unknown_submetrics, unknown_kinds: unknown_kinds.collect() })
 }
 
 fn group(cells: &[u32], percentages: &[f64]) -> Group {
@@ -274,6 +277,38 @@ fn endpoint_report(
         failed_latency_ms: latency(&cells.unexpected_latency, &percentiles[1]),
         statuses,
     }
+}
+
+fn checks(aggregate: &Aggregate) -> Vec<CheckReport> {
+    let mut checks: BTreeMap<(&str, Option<&str>), CheckReport> = BTreeMap::new();
+    for cell in &aggregate.cells {
+        let SeriesKey { metric, check: Some(name), group, .. } = &aggregate.series[cell.series as usize] else {
+            continue;
+        };
+        if metric != "checks" {
+            continue;
+        }
+        let check = checks.entry((name, group.as_deref())).or_insert_with(|| CheckReport {
+            name: name.clone(),
+            group: group.clone(),
+            passed_count: 0,
+            failed_count: 0,
+        });
+        check.passed_count += cell.nonzero_count;
+        check.failed_count += cell.count - cell.nonzero_count;
+    }
+    most_failures_first(checks.into_values().collect())
+}
+
+/// Then by name.
+pub(super) fn most_failures_first(mut checks: Vec<CheckReport>) -> Vec<CheckReport> {
+    checks.sort_by(|left, right| {
+        right
+            .failed_count
+            .cmp(&left.failed_count)
+            .then_with(|| (&left.name, &left.group).cmp(&(&right.name, &right.group)))
+    });
+    checks
 }
 
 /// `metrics`: sorted by name.

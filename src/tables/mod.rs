@@ -3,6 +3,7 @@
 pub mod aggregate;
 pub mod figures;
 pub mod frames;
+pub mod kept_frames;
 pub mod looked_up;
 pub mod percentile_udaf;
 pub mod pool;

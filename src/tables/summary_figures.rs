@@ -1,17 +1,36 @@
 //! The figures of a run of which only k6's summary is known.
 
 use crate::model::metric::{MetricKind, Unit};
-use crate::model::report::MetricReport;
-use crate::model::summary::{Summary, SummaryMetric};
+use crate::model::report::{CheckReport, MetricReport};
+use crate::model::summary::{Summary, SummaryCheck, SummaryMetric};
 
-use super::figures::{Figures, totals};
+use super::figures::{Figures, most_failures_first, totals};
 
 /// Returns what the summary says; endpoints are not in it.
 pub fn summary_figures(summary: &Summary) -> Figures {
     let mut metrics: Vec<MetricReport> = summary.metrics.iter().map(metric_report).collect();
     metrics.sort_by(|left, right| left.name.cmp(&right.name));
     let totals = totals(&metrics);
-    Figures { metrics, endpoints: Vec::new(), totals, unknown_submetrics: Vec::new(), unknown_kinds: Vec::new() }
+    let checks = summary.checks.iter().map(check_report).collect();
+    let (unknown_submetrics, unknown_kinds) = (Vec::new(), Vec::new());
+    Figures {
+        metrics,
+        endpoints: Vec::new(),
+        checks: most_failures_first(checks),
+        totals,
+        unknown_submetrics,
+        unknown_kinds,
+    }
+}
+
+fn check_report(check: &SummaryCheck) -> CheckReport {
+    let group = check.path.strip_suffix(&check.name).and_then(|groups| groups.strip_suffix("::"));
+    CheckReport {
+        name: check.name.clone(),
+        group: group.filter(|group| !group.is_empty()).map(str::to_owned),
+        passed_count: check.passes,
+        failed_count: check.fails,
+    }
 }
 
 fn metric_report(metric: &SummaryMetric) -> MetricReport {

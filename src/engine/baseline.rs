@@ -1,0 +1,111 @@
+//! What a run is judged against: a run of the store, found or named, or one that was read from files.
+
+use crate::detect::compare::Side;
+use crate::detect::judge::{Base, BaseKind};
+use crate::model::report::{AnalysisReport, Skipped, VerdictKind};
+use crate::store::manifest::Manifest;
+use crate::store::{Store, StoreError};
+use crate::tables::frames::Frames;
+use crate::tables::kept_frames;
+
+use super::EngineError;
+
+/// What is looked for, in the list of what was not judged.
+pub const WHAT: &str = "the change since earlier runs";
+
+/// A run that lasts so much longer, or has so many more VUs, is no comparable run.
+const DIFFERENCE_MAX: f64 = 0.1;
+
+/// What `analyze` compares the run with.
+#[derive(Debug, Default)]
+pub enum Baseline {
+    /// The last comparable run of the store.
+    #[default]
+    Automatic,
+    None,
+    Given(Box<KnownRun>),
+}
+
+/// A run that was judged before, or was read for this.
+#[derive(Debug)]
+pub struct KnownRun {
+    pub report: AnalysisReport,
+    /// None when only a summary of it is known.
+    pub frames: Option<Frames>,
+    pub kind: BaseKind,
+    /// The id of a kept run, else the name of the file.
+    pub name: String,
+}
+
+impl KnownRun {
+    pub fn base(&self) -> Base<'_> {
+        let side = Side { report: &self.report, frames: self.frames.as_ref() };
+        Base { side, kind: self.kind, name: self.name.clone() }
+    }
+}
+
+/// Returns a kept run.
+pub fn kept(store: &Store, manifest: &Manifest, kind: BaseKind) -> Result<KnownRun, EngineError> {
+    let report = store.report(manifest)?;
+    let table = |name: &str| manifest.tables.iter().find(|table| table.table == name);
+    let frames =
+        match (table("series"), table("windows")) {
+            // A run of which only a summary is known has no window.
+            (Some(series), Some(windows)) if windows.rows > 0 => {
+                let read = |file: &str| store.read(&manifest.attempt, file);
+                let frames = kept_frames::frames(read(&series.file)?.into(), read(&windows.file)?.into());
+                Some(frames.map_err(|cause| StoreError::Read {
+                    what: format!("run {}", manifest.run_id),
+                    cause: cause.into(),
+                })?)
+            }
+            _ => None,
+        };
+    Ok(KnownRun { report, frames, kind, name: manifest.run_id.clone() })
+}
+
+/// Returns the newest comparable run before `report`'s, or says why there is none.
+///
+/// A run that regressed, or whose thresholds failed, is no measure for the next one.
+pub fn automatic(store: &Store, report: &AnalysisReport) -> Result<Result<KnownRun, Skipped>, EngineError> {
+    let (manifests, _) = store.manifests()?;
+    let run = &report.run;
+    let of_test = |manifest: &&Manifest| {
+        let is_before = run.started_at.is_none_or(|start| manifest.started_at.is_none_or(|other| other < start));
+        manifest.test == run.test && manifest.environment == run.environment && manifest.run_id != run.id && is_before
+    };
+    let earlier: Vec<&Manifest> = manifests.iter().filter(of_test).collect();
+    if earlier.is_empty() {
+        let reason = format!("no earlier run of test {} in environment {} is in the store", run.test, run.environment);
+        return Ok(Err(Skipped { what: WHAT.to_owned(), reason }));
+    }
+    let mut unfit = None;
+    for manifest in earlier.into_iter().rev() {
+        match unfit_because(manifest, report) {
+            None => return kept(store, manifest, BaseKind::History).map(Ok),
+            Some(why) => unfit = unfit.or(Some(format!("the last run before, {}, {why}", manifest.run_id))),
+        }
+    }
+    let reason =
+        format!("no earlier run is comparable: {}", unfit.expect("there is an earlier run, and each is unfit"));
+    Ok(Err(Skipped { what: WHAT.to_owned(), reason }))
+}
+
+/// Says why a run is no measure for another one; none when it is.
+fn unfit_because(manifest: &Manifest, report: &AnalysisReport) -> Option<String> {
+    let differ = |old: Option<f64>, new: Option<f64>| {
+        let (old, new) = old.zip(new)?;
+        ((new - old).abs() > DIFFERENCE_MAX * old.max(new)).then_some((old, new))
+    };
+    if manifest.partial {
+        return Some("is partial".to_owned());
+    }
+    if matches!(manifest.verdict, VerdictKind::Regressed | VerdictKind::ThresholdsFailed) {
+        return Some(format!("ended as {}", manifest.verdict.name()));
+    }
+    if let Some((old, new)) = differ(manifest.duration_seconds, report.run.duration_seconds) {
+        return Some(format!("took {old:.0} s, this one {new:.0} s"));
+    }
+    differ(manifest.totals.vus_max, report.totals.vus_max)
+        .map(|(old, new)| format!("had at most {old} VUs, this one {new}"))
+}
