@@ -22,7 +22,7 @@ use super::answer::{self, Answer};
 use super::config::{Config, QuietSeconds};
 use super::fail_on::FailOnArgument;
 use super::known_run::known_run;
-use super::{StoreArgument, UsageError, exit, key_value, nanoseconds, progress};
+use super::{StoreArgument, UsageError, attempt, exit, key_value, nanoseconds, progress};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -186,11 +186,6 @@ impl Analyze {
         }
         self.fail_on.exit_code(config, report)
     }
-}
-
-/// Names a folder that no other analysis has: the time, this process, and its place in it.
-fn attempt(now: SystemTime) -> String {
-    format!("{:020}-{}", nanoseconds(now), std::process::id())
 }
 
 fn threshold(text: &str) -> Result<(String, ThresholdSource), String> {

@@ -2,6 +2,7 @@
 
 mod analyze;
 mod answer;
+mod carry;
 mod compare;
 pub mod config;
 mod fail_on;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::store::bundle::BundleError;
 use crate::store::{Store, StoreError};
 use config::Config;
 
@@ -54,6 +56,10 @@ enum Verb {
     Report(report::Report),
     /// List the kept runs, oldest first.
     History(history::History),
+    /// Write a kept run to stdout as one file.
+    Export(carry::Export),
+    /// Keep a run that `export` wrote.
+    Import(carry::Import),
     /// Delete old runs, old samples, and what died half-written.
     Prune(prune::Prune),
     /// Write the JSON Schema of the configuration or the report to stdout.
@@ -128,6 +134,8 @@ fn run_verb(arguments: Arguments) -> anyhow::Result<u8> {
         Verb::Compare(compare) => compare.run(&config()?),
         Verb::Report(report) => report.run(&config()?),
         Verb::History(history) => history.run(&config()?),
+        Verb::Export(export) => export.run(&config()?),
+        Verb::Import(import) => import.run(&config()?),
         Verb::Prune(prune) => prune.run(&config()?),
         Verb::Query(query) => query.run(&config()?),
         Verb::Schema(schema) => schema.run(),
@@ -170,6 +178,11 @@ fn code_of(error: &anyhow::Error) -> u8 {
         Some(EngineError::NothingRead { .. } | EngineError::SeveralSummaries { .. }) => return exit::BAD_INPUT,
         None => {}
     }
+    match error.downcast_ref::<BundleError>() {
+        Some(BundleError::Store(_) | BundleError::Write(_)) => return exit::OUTSIDE_FAILED,
+        Some(BundleError::Read(_) | BundleError::NotOurs { .. }) => return exit::BAD_INPUT,
+        None => {}
+    }
     match error.downcast_ref::<StoreError>() {
         Some(StoreError::NoRun { .. } | StoreError::Ambiguous { .. }) => return exit::USAGE,
         Some(_) => return exit::OUTSIDE_FAILED,
@@ -207,6 +220,11 @@ fn print(bytes: &[u8]) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
     }
+}
+
+/// Names a folder that no other process writes to: the time, and this process.
+fn attempt(now: std::time::SystemTime) -> String {
+    format!("{:020}-{}", nanoseconds(now), std::process::id())
 }
 
 /// Returns nanoseconds since 1970.

@@ -10,3 +10,4 @@ pub mod resampled;
 pub mod summaries;
 pub mod thresholds;
 pub mod verdict;
+pub mod within_run;

@@ -16,6 +16,7 @@
 //! processes write to attempts of their own; of the same run the later manifest stands.
 
 pub mod abandoned;
+pub mod bundle;
 pub mod claim;
 pub mod manifest;
 pub mod report_tables;
