@@ -14,7 +14,7 @@ const REPORT: &str = "report.json";
 /// The report of a run with thousands of endpoints has some ten megabytes.
 const JSON_BYTES_MAX: u64 = 256 << 20;
 /// Of a table, in memory at once.
-const PIECE_BYTES: u64 = 4 << 20;
+const PIECE_BYTES: usize = 4 << 20;
 const COPY_BYTES: usize = 256 << 10;
 
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,9 @@ impl Store {
         append(&mut bundle, REPORT, report.len() as u64, &report[..])?;
         for table in &manifest.tables {
             let path = self.attempt_path(&manifest.attempt, &table.file);
-            append(&mut bundle, &table.file, table.bytes, Pieces { store: self, path, at: 0, end: table.bytes })?;
+            let pieces = Pieces { store: self, path, at: 0, end: table.bytes };
+            let pieces = io::BufReader::with_capacity(PIECE_BYTES, pieces);
+            append(&mut bundle, &table.file, table.bytes, pieces)?;
         }
         bundle.finish().map_err(BundleError::Write)
     }
@@ -171,7 +173,7 @@ struct Pieces<'s> {
 
 impl Read for Pieces<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = (buffer.len() as u64).min(PIECE_BYTES).min(self.end - self.at);
+        let length = (buffer.len() as u64).min(self.end - self.at);
         if length == 0 {
             return Ok(0);
         }
