@@ -1,5 +1,6 @@
 //! Plain values in k6's and statistics' own words: no I/O, no clock, no failure on data.
 
+pub mod ci;
 pub mod comparison;
 pub mod endpoint;
 pub mod finding;

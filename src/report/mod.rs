@@ -1,5 +1,13 @@
 //! The report in the forms that people and programs read: bytes out, no I/O.
 
+pub mod annotations;
+pub mod code_quality;
 pub mod columns;
+pub mod comparison_md;
+pub mod junit;
+pub mod markdown;
+pub mod markdown_text;
 pub mod rows;
+pub mod sarif;
 pub mod text;
+pub mod words;
