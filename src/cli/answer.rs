@@ -12,7 +12,7 @@ use crate::model::report::AnalysisReport;
 use crate::report::text::{self, Colour};
 use crate::report::{annotations, charts, code_quality, html, junit, markdown, sarif};
 
-use super::print;
+use super::{UsageError, print};
 
 #[derive(Debug, clap::Args)]
 pub struct Answer {
@@ -32,6 +32,8 @@ enum Format {
     Html,
     Junit,
     Sarif,
+    /// What layout 1 names comparison-*.md; of `compare` only.
+    ComparisonMd,
 }
 
 /// The CI that this process runs in; none outside of one.
@@ -40,6 +42,10 @@ pub fn ci() -> Option<CiContext> {
 }
 
 impl Answer {
+    pub fn is_comparison_md(&self) -> bool {
+        self.format == Format::ComparisonMd
+    }
+
     /// `last_words`: what a reader of the text is told at its end, such as where the run was kept.
     pub fn tell(&self, report: &AnalysisReport, last_words: &str) -> anyhow::Result<()> {
         let page = self.output.as_deref().map(|folder| write_all(report, folder)).transpose()?;
@@ -52,6 +58,9 @@ impl Answer {
             Format::Html => html::render(report),
             Format::Junit => junit::render(report),
             Format::Sarif => sarif::render(report),
+            Format::ComparisonMd => {
+                return Err(UsageError("comparison-md is a form of `tidemark compare` only".to_owned()).into());
+            }
             Format::Text => {
                 let is_coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
                 let colour = if is_coloured { Colour::On } else { Colour::Off };

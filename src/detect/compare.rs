@@ -275,7 +275,7 @@ fn throughput(base: Side, current: Side) -> Option<Subject> {
     let moved = moved("rate", old, new, error, counts);
     let requests_count = counts[1].unwrap_or(0.0);
     let series = reference("http_reqs", Vec::new());
-    Some(Subject { series, unit: Unit::None, figures: vec![moved], is_judged: true, requests_count })
+    Some(Subject { series, unit: Unit::Count, figures: vec![moved], is_judged: true, requests_count })
 }
 
 pub(super) fn paired(base: Side, current: Side, is_its: impl Fn(&FrameSeries) -> bool) -> Option<Paired> {
@@ -537,13 +537,13 @@ fn throughput_finding(test: &str, subject: &Subject, moved: &Moved) -> Finding {
         since_run: None,
         observed,
         expected,
-        unit: Unit::None,
+        unit: Unit::Count,
         change: moved.change,
         evidence: vec![Evidence::Metric {
             series: subject.series.clone(),
             observed,
             expected,
-            unit: Unit::None,
+            unit: Unit::Count,
             change: moved.change,
             note: Some("requests a second".to_owned()),
         }],

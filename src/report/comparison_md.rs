@@ -3,6 +3,8 @@
 //! Layout 1 looks for `rate` of `http_req_failed` and `checks`, which k6's summaries call `value`: error rate and check
 //! pass rate never appear there. Everything else is as its `auto-compare.js` writes it, JavaScript's rounding included.
 
+use crate::model::report::AnalysisReport;
+
 use super::markdown_text::plain_name;
 
 /// What is compared: one run with those before it.
@@ -32,6 +34,25 @@ pub struct Layout1Summary {
     pub check_pass_rate: Option<f64>,
     pub iterations_count: Option<f64>,
     pub vus_max: Option<f64>,
+}
+
+impl Layout1Summary {
+    pub fn of(file_name: String, report: &AnalysisReport) -> Layout1Summary {
+        let value = |metric: &str, name: &str| {
+            report.metrics.iter().find(|report| report.name == metric)?.values.get(name).copied()
+        };
+        Layout1Summary {
+            file_name,
+            response_avg_ms: value("http_req_duration", "avg"),
+            response_p95_ms: value("http_req_duration", "p95"),
+            response_p99_ms: value("http_req_duration", "p99"),
+            requests_per_second: value("http_reqs", "rate"),
+            error_rate: value("http_req_failed", "rate"),
+            check_pass_rate: value("checks", "rate"),
+            iterations_count: value("iterations", "count"),
+            vus_max: value("vus", "max"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

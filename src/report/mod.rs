@@ -10,4 +10,5 @@ pub mod markdown_text;
 pub mod rows;
 pub mod sarif;
 pub mod text;
+mod text_findings;
 pub mod words;

@@ -8,6 +8,7 @@ use crate::model::threshold::split_metric_filter;
 use crate::model::time::Timestamp;
 
 use super::columns::{counted, cut_middle, pad, thousands, wrapped};
+use super::text_findings;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
@@ -30,14 +31,14 @@ pub fn render(report: &AnalysisReport, colour: Colour) -> String {
 }
 
 impl Colour {
-    fn paint(self, words: &str, code: &str) -> String {
+    pub fn paint(self, words: &str, code: &str) -> String {
         match self {
             Colour::On => format!("\x1b[{code}m{words}\x1b[0m"),
             Colour::Off => words.to_owned(),
         }
     }
 
-    fn heading(self, words: &str) -> String {
+    pub fn heading(self, words: &str) -> String {
         self.paint(words, "1")
     }
 }
@@ -52,8 +53,11 @@ fn render_into(text: &mut String, report: &AnalysisReport, colour: Colour) -> Re
     writeln!(text, "{}", colour.paint(&verdict, code))?;
     report.verdict.reasons.iter().try_for_each(|reason| paragraph(text, "  ", reason))?;
     run(text, report, colour)?;
+    text_findings::findings(text, report, colour)?;
+    text_findings::comparison(text, report, colour)?;
     thresholds(text, report, colour)?;
     endpoints(text, report, colour)?;
+    text_findings::generator(text, report, colour)?;
     rejected(text, report, colour)?;
     if !report.skipped.is_empty() {
         writeln!(text, "\n{}", colour.heading("Not judged"))?;
@@ -65,7 +69,7 @@ fn render_into(text: &mut String, report: &AnalysisReport, colour: Colour) -> Re
 }
 
 /// Writes `words` within the columns; lines after the first stand two columns further in.
-fn paragraph(text: &mut String, indent: &str, words: &str) -> Result {
+pub fn paragraph(text: &mut String, indent: &str, words: &str) -> Result {
     for (index, line) in wrapped(words, COLUMNS - indent.len() - 2).iter().enumerate() {
         let further = if index > 0 { "  " } else { "" };
         writeln!(text, "{indent}{further}{line}")?;

@@ -1,0 +1,86 @@
+//! The parts of the text report that came with judgement: findings, the comparison, the load generator.
+
+use std::fmt::{Result, Write};
+
+use crate::model::comparison::ComparisonRow;
+use crate::model::finding::{Direction, Severity};
+use crate::model::report::AnalysisReport;
+
+use super::columns::{counted, cut_middle, pad};
+use super::text::{Colour, paragraph};
+use super::words;
+
+const FINDINGS_SHOWN: usize = 20;
+const ROWS_SHOWN: usize = 16;
+const SERIES_COLUMNS: usize = 42;
+
+pub fn findings(text: &mut String, report: &AnalysisReport, colour: Colour) -> Result {
+    if report.findings.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n{}", colour.heading("Findings"))?;
+    for finding in report.findings.iter().take(FINDINGS_SHOWN) {
+        let code = match (finding.direction, finding.severity) {
+            (Direction::Better, _) => "32",
+            (_, Severity::Critical | Severity::Major) => "31",
+            _ => "33",
+        };
+        let mark = pad(finding.severity.name(), 9);
+        let title = super::columns::wrapped(&cut_middle(&finding.title, 400), 88);
+        let (first, rest) = title.split_first().expect("no text is one empty line");
+        writeln!(text, "  {}{first}", colour.paint(&mark, code))?;
+        rest.iter().try_for_each(|line| writeln!(text, "           {line}"))?;
+        paragraph(text, "           ", &words::facts(finding))?;
+        if !finding.also.is_empty() {
+            let also: Vec<String> = finding.also.iter().take(6).map(words::series).collect();
+            let more = finding.also.len().saturating_sub(also.len());
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            paragraph(text, "           ", &format!("with it: {}{more}", also.join(", ")))?;
+        }
+    }
+    match report.findings.len().saturating_sub(FINDINGS_SHOWN) {
+        0 => Ok(()),
+        more => writeln!(text, "  and {} more: --format json has all", counted(more as u64, "finding")),
+    }
+}
+
+/// The figures that are found, then those of all requests.
+pub fn comparison(text: &mut String, report: &AnalysisReport, colour: Colour) -> Result {
+    let Some(comparison) = &report.comparison else { return Ok(()) };
+    let base = report.baseline.runs.first().map_or(comparison.base.id.as_str(), String::as_str);
+    let heading = pad(&format!("Compared with {}", cut_middle(base, 28)), SERIES_COLUMNS + 2);
+    writeln!(text, "\n{}{:>12}{:>12}  change (95 %)", colour.heading(&heading), "before", "now")?;
+    for difference in &comparison.differences {
+        paragraph(text, "  ", &format!("! {}", cut_middle(difference, 300)))?;
+    }
+    let is_of_all = |row: &&ComparisonRow| row.is_found || !row.series.tags.contains_key("name") && row.base.is_some();
+    let (mut rows, mut shown): (Vec<&ComparisonRow>, usize) = (comparison.rows.iter().filter(is_of_all).collect(), 0);
+    rows.sort_by_key(|row| !row.is_found);
+    for row in rows.iter().take(ROWS_SHOWN) {
+        let value =
+            |value: Option<f64>| value.map_or("-".to_owned(), |value| words::figure_of(value, row.unit, &row.series));
+        let change = row.change.map_or(String::new(), |change| words::change(&change, row.unit));
+        let code = match row.direction {
+            Some(Direction::Worse) => "31",
+            Some(Direction::Better) => "32",
+            _ => "",
+        };
+        let change = if code.is_empty() { change } else { colour.paint(&change, code) };
+        let series = pad(&cut_middle(&words::series(&row.series), SERIES_COLUMNS - 1), SERIES_COLUMNS);
+        writeln!(text, "  {series}{:>12}{:>12}  {change}", value(row.base), value(row.current))?;
+        shown += 1;
+    }
+    match comparison.rows.len() - shown {
+        0 => Ok(()),
+        more => writeln!(text, "  and {} more: --format json has all", counted(more as u64, "figure")),
+    }
+}
+
+pub fn generator(text: &mut String, report: &AnalysisReport, colour: Colour) -> Result {
+    let Some(generator) = report.generator.as_ref().filter(|generator| !generator.reasons.is_empty()) else {
+        return Ok(());
+    };
+    let heading = if generator.healthy { "Load generator" } else { "Load generator: in trouble" };
+    writeln!(text, "\n{}", colour.heading(heading))?;
+    generator.reasons.iter().try_for_each(|reason| paragraph(text, "  ", &cut_middle(reason, 300)))
+}
