@@ -4,10 +4,12 @@
 
 pub mod baseline;
 mod keeping;
+pub mod live;
 pub mod query;
 mod reading;
 mod run_id;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::detect::judge::judge;
@@ -32,6 +34,7 @@ use crate::tables::timeline::timeline;
 use baseline::{Baseline, KnownRun};
 pub use keeping::Keep;
 use keeping::{Keeper, Writers, commit};
+use live::Live;
 use reading::{Reading, Session};
 use run_id::id_of;
 
@@ -57,6 +60,8 @@ pub struct Request {
     /// What of the inputs was not read, and why.
     pub left_out: Vec<Skipped>,
     pub baseline: Baseline,
+    /// Who watches while the run is read.
+    pub live: Option<Arc<Live>>,
 }
 
 /// A run that was read and judged.
@@ -157,7 +162,7 @@ fn read_samples<'a>(
 ) -> Result<Read<'a>, EngineError> {
     std::thread::scope(|scope| {
         let keeper = writers.map(|writers| Keeper::start(scope, writers));
-        let mut session = Session::new(samples.len(), keeper);
+        let mut session = Session::new(samples.len(), keeper, request.live.clone());
         let declared = summaries.iter().flat_map(|(summary, _)| declarations(summary));
         let readings = session.read(samples, declared)?;
         let keeper = session.keeper();

@@ -1,6 +1,7 @@
 //! `tidemark analyze`: k6's results in, a report out.
 
-use std::path::PathBuf;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -8,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 
 use crate::engine::baseline::Baseline;
+use crate::engine::live::Live;
 use crate::engine::{self, Analysis, Keep, Request};
 use crate::ingest::bytes::End;
 use crate::ingest::folder;
@@ -95,11 +97,13 @@ impl Analyze {
         let folder::Expanded { paths, left_out } = self.expand(&stop)?;
         let baseline = self.baseline(config, &stop)?;
         let inputs = self.open(&paths, config, &stop)?;
-        let shown = self.show_progress(&inputs);
+        let is_live = self.follow || paths.iter().any(|path| path == Path::new("-"));
+        let live = (is_live && std::io::stderr().is_terminal()).then(Arc::<Live>::default);
+        let shown = self.show_progress(&inputs, live.clone());
         let attempt = attempt(now);
         let claim = store.as_ref().map(|store| store.claim(&attempt)).transpose()?;
         let keep = store.as_ref().map(|store| Keep { store, attempt, now: Timestamp(nanoseconds(now)) });
-        let request = self.request(config, left_out, baseline);
+        let request = self.request(config, left_out, baseline, live);
         let Analysis { report, .. } = engine::analyze(inputs, &request, keep, &stop)?;
         drop((shown, claim));
         let kept =
@@ -110,7 +114,7 @@ impl Analyze {
     }
 
     /// What the command line says, and where it says nothing, the configuration.
-    fn request(&self, config: &Config, left_out: Vec<Skipped>, baseline: Baseline) -> Request {
+    fn request(&self, config: &Config, left_out: Vec<Skipped>, baseline: Baseline, live: Option<Arc<Live>>) -> Request {
         let mut tags = config.tags.clone();
         tags.extend(self.tags.iter().cloned());
         let mut thresholds = crate::detect::thresholds::Thresholds::new();
@@ -138,6 +142,7 @@ impl Analyze {
             k6_exit_code: self.k6_exit_code,
             left_out,
             baseline,
+            live,
         }
     }
 
@@ -169,7 +174,8 @@ impl Analyze {
         Ok(paths.iter().map(open).collect::<Result<_, _>>()?)
     }
 
-    fn show_progress(&self, inputs: &[Input]) -> progress::Shown {
+    /// `live`: none for files that are whole, since their end is near.
+    fn show_progress(&self, inputs: &[Input], live: Option<Arc<Live>>) -> progress::Shown {
         // A summary is read when it is opened.
         let samples = |input: &Input| match input {
             Input::Samples(samples) => Some((PathBuf::from(&samples.name), samples.progress.clone())),
@@ -177,7 +183,7 @@ impl Analyze {
         };
         let (paths, read): (Vec<PathBuf>, Vec<_>) = inputs.iter().filter_map(samples).unzip();
         let total = if self.follow { None } else { progress::total_bytes(paths.iter().map(PathBuf::as_path)) };
-        progress::show(read, total)
+        progress::show(read, total, live)
     }
 
     fn exit_code(&self, config: &Config, report: &AnalysisReport) -> u8 {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::engine::live::{Live, LiveFigures};
 use crate::ingest::bytes::Progress;
 
 /// What is over sooner needs no line.
@@ -16,7 +17,7 @@ const SHOWN_AFTER: Duration = Duration::from_millis(500);
 const REDRAWN_EVERY: Duration = Duration::from_millis(100);
 
 const OF_A_KNOWN_SIZE: &str = "{bar:24} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
-const OF_AN_UNKNOWN_SIZE: &str = "{spinner} {bytes} read  {bytes_per_sec}  {elapsed}";
+const OF_AN_UNKNOWN_SIZE: &str = "{spinner} {msg}{elapsed}  {bytes} read";
 const ALL_READ: &str = "{bar:24} {bytes} read, judging";
 
 /// The line while it is shown; dropped, it is gone.
@@ -32,8 +33,9 @@ pub fn total_bytes<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Option<u64>
     paths.into_iter().map(|path| Some(size(path)?.len())).sum()
 }
 
-/// Shows how much of `inputs` was read. `total_bytes`: none where they still grow, or come down a pipe.
-pub fn show(inputs: Vec<Arc<Progress>>, total_bytes: Option<u64>) -> Shown {
+/// Shows how much of `inputs` was read, and what the run looks like just now. `total_bytes`: none where they still grow, or
+/// come down a pipe.
+pub fn show(inputs: Vec<Arc<Progress>>, total_bytes: Option<u64>, live: Option<Arc<Live>>) -> Shown {
     let target = ProgressDrawTarget::stderr_with_hz(10);
     if target.is_hidden() {
         return Shown { end: None, painter: None };
@@ -53,6 +55,9 @@ pub fn show(inputs: Vec<Arc<Progress>>, total_bytes: Option<u64>) -> Shown {
             if total_bytes.is_some_and(|total| position >= total) {
                 bar.set_style(style(ALL_READ));
             }
+            if let Some(figures) = live.as_ref().and_then(|live| live.figures()) {
+                bar.set_message(words(&figures));
+            }
             bar.tick();
             if ended.recv_timeout(REDRAWN_EVERY) != Err(RecvTimeoutError::Timeout) {
                 break;
@@ -61,6 +66,13 @@ pub fn show(inputs: Vec<Arc<Progress>>, total_bytes: Option<u64>) -> Shown {
         bar.finish_and_clear();
     });
     Shown { end: Some(end), painter: Some(painter) }
+}
+
+fn words(figures: &LiveFigures) -> String {
+    let p95 = figures.p95_ms.map_or(String::new(), |p95| format!("p95 {p95:.1} ms  "));
+    let vus = figures.vus.map_or(String::new(), |vus| format!("{vus:.0} VUs  "));
+    let (rate, failed) = (figures.requests_per_second, figures.failed_requests_rate * 100.0);
+    format!("{rate:.1} requests/s  {p95}{failed:.1} % failed  {vus}")
 }
 
 impl Drop for Shown {

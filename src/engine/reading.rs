@@ -15,6 +15,7 @@ use crate::tables::samples::Label;
 
 use super::EngineError;
 use super::keeping::{Keeper, Keeping, LabelChange};
+use super::live::Live;
 use super::run_id::{ContentHash, label_hash};
 
 /// Tag sets remembered by content; beyond it they are given new ids, which costs only space.
@@ -48,6 +49,7 @@ pub struct Session<'scope, 'a> {
     pub content: ContentHash,
     pub frames: Frames,
     keeper: Option<Keeper<'scope, 'a>>,
+    live: Option<Arc<Live>>,
     metrics_kept: usize,
     tag_sets: HashMap<Arc<TagSet>, u32>,
     next_tag_set: u32,
@@ -113,12 +115,17 @@ impl Reading {
 
 impl<'scope, 'a: 'scope> Session<'scope, 'a> {
     /// `inputs_count`: streams of samples that the run has.
-    pub fn new(inputs_count: usize, keeper: Option<Keeper<'scope, 'a>>) -> Session<'scope, 'a> {
+    pub fn new(
+        inputs_count: usize,
+        keeper: Option<Keeper<'scope, 'a>>,
+        live: Option<Arc<Live>>,
+    ) -> Session<'scope, 'a> {
         Session {
             aggregate: Aggregate::new(inputs_count as u32),
             content: ContentHash::default(),
             frames: Frames::default(),
             keeper,
+            live,
             metrics_kept: 0,
             tag_sets: HashMap::new(),
             next_tag_set: 0,
@@ -195,6 +202,9 @@ impl<'scope, 'a: 'scope> Session<'scope, 'a> {
         self.cells.clear();
         self.cells.extend(block.labels.iter().map(|label| known.cells[*label as usize]));
         self.aggregate.push(&block.times_ns, &self.cells, &block.values);
+        if let Some(live) = &self.live {
+            live.add(&block, &self.cells, &self.aggregate);
+        }
         let spent = reading.input.stream.spent_blocks();
         let labels = LabelChange { decoder: reading.first_decoder + decoder, begin_anew: block.labels_begin_anew, new };
         if self.keeper.is_some() {
