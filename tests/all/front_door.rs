@@ -15,6 +15,10 @@ pub fn tidemark(folder: &Path) -> Command {
     for name in ["STORE", "CONFIG", "TEST", "ENVIRONMENT"] {
         command.env_remove(format!("TIDEMARK_{name}"));
     }
+    // Inside a CI of its own it would write to that job's summary.
+    for name in ["GITHUB_ACTIONS", "GITLAB_CI"] {
+        command.env_remove(name);
+    }
     command.current_dir(folder).stdin(Stdio::null());
     command
 }

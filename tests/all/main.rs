@@ -3,6 +3,8 @@
 mod bad_input;
 mod bucket;
 mod command_line;
+mod compared;
+mod comparisons;
 mod decoder;
 mod disagreement;
 mod folders;
