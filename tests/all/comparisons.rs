@@ -12,12 +12,11 @@ fn summary(folder: &Path, name: &str, factor: f64, failed: f64) -> PathBuf {
     let text = fs::read(data("clean").join("summary-export.json")).unwrap();
     let mut summary: Value = serde_json::from_slice(&text).unwrap();
     let metrics = summary["metrics"].as_object_mut().unwrap();
-    for (metric, values) in metrics.iter_mut().filter(|(metric, _)| metric.starts_with("http_req_duration")) {
-        for (statistic, figure) in values.as_object_mut().unwrap() {
+    for (_, values) in metrics.iter_mut().filter(|(metric, _)| metric.starts_with("http_req_duration")) {
+        for (_, figure) in values.as_object_mut().unwrap().iter_mut().filter(|(statistic, _)| *statistic != "count") {
             if let Some(milliseconds) = figure.as_f64() {
                 *figure = value!(milliseconds * factor);
             }
-            assert_ne!(statistic, "count", "{metric}");
         }
     }
     let requests = 1_000.0;
