@@ -17,6 +17,7 @@
 
 pub mod abandoned;
 pub mod claim;
+mod constant_column;
 pub mod manifest;
 pub mod report_tables;
 pub mod retention;
