@@ -71,8 +71,8 @@ pub fn open(path: &Path, end: End, stop: Arc<AtomicBool>) -> io::Result<(Box<dyn
 
 /// Lets a pipe hold more before its writer must wait: with the usual 64 KiB both ends mostly sleep.
 fn widen_pipe() {
-    // A file is no pipe, and a user may have too many pages in pipes already: it is slower then, not wrong.
     #[cfg(target_os = "linux")]
+    // A file is no pipe, and a user may have too many pages in pipes already: it is slower then, not wrong.
     let _ = rustix::pipe::fcntl_setpipe_size(io::stdin(), PIPE_BYTES);
 }
 

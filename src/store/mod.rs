@@ -18,6 +18,7 @@
 pub mod abandoned;
 pub mod bundle;
 pub mod claim;
+mod constant_column;
 pub mod manifest;
 pub mod report_tables;
 pub mod retention;

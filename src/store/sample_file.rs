@@ -3,26 +3,28 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, DictionaryArray, Int32Array, PrimitiveArray, StringArray, StringBuilder,
-};
+use arrow::array::{ArrayRef, ArrowPrimitiveType, PrimitiveArray, StringBuilder};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{Float64Type, SchemaRef, TimestampNanosecondType, UInt32Type};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnDescPtr;
 
 use crate::tables::pool::Pool;
 use crate::tables::samples::SampleBlock;
 use crate::tables::schemas;
 
+use super::constant_column::ConstantColumn;
 use super::manifest::TableFile;
 use super::table_writer::{ROW_GROUP_ROWS, properties, write_error};
 use super::upload::Upload;
 use super::{Store, StoreError};
 
 const TABLE: &str = "samples";
+/// Where the metric stands in the schema: it is the same in all rows of a row group.
+const METRIC_COLUMN: usize = 1;
 
 /// Rows of all metrics that wait for their row groups, about 24 bytes each.
 const WAITING_ROWS_MAX: usize = 1 << 20;
@@ -122,8 +124,16 @@ pub struct SampleFile<'a> {
     writer: Mutex<SerializedFileWriter<Upload<'a>>>,
     columns: ArrowRowGroupWriterFactory,
     schema: SchemaRef,
+    metric_column: ColumnDescPtr,
     rows: AtomicU64,
     spent: Pool<RowGroup>,
+}
+
+/// A row group as it goes into the file.
+struct Encoded {
+    metric: ConstantColumn,
+    /// The other columns, in the order of the schema.
+    chunks: Vec<ArrowColumnChunk>,
 }
 
 impl<'a> SampleFile<'a> {
@@ -134,8 +144,10 @@ impl<'a> SampleFile<'a> {
         let parquet_schema = ArrowSchemaConverter::new().convert(&schema).map_err(failed)?;
         let writer = SerializedFileWriter::new(upload, parquet_schema.root_schema_ptr(), Arc::new(properties()));
         let writer = writer.map_err(failed)?;
+        let metric_column = parquet_schema.column(METRIC_COLUMN);
         let columns = ArrowRowGroupWriterFactory::new(&writer, schema.clone());
-        Ok(SampleFile { writer: Mutex::new(writer), columns, schema, rows: AtomicU64::new(0), spent: Pool::default() })
+        let (writer, rows, spent) = (Mutex::new(writer), AtomicU64::new(0), Pool::default());
+        Ok(SampleFile { writer, columns, schema, metric_column, rows, spent })
     }
 
     pub fn gathering(&self) -> Gathering {
@@ -146,10 +158,13 @@ impl<'a> SampleFile<'a> {
     /// Encodes a row group beside other threads, then writes it.
     pub fn append(&self, group: RowGroup) -> Result<(), StoreError> {
         self.rows.fetch_add(group.rows() as u64, Ordering::Relaxed);
-        let chunks = self.encode(group).map_err(|error| write_error(TABLE, error))?;
+        let Encoded { metric, chunks } = self.encode(group).map_err(|error| write_error(TABLE, error))?;
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let written = writer.next_row_group().and_then(|mut group| {
-            chunks.into_iter().try_for_each(|chunk| chunk.append_to_row_group(&mut group))?;
+            let mut chunks = chunks.into_iter();
+            chunks.by_ref().take(METRIC_COLUMN).try_for_each(|chunk| chunk.append_to_row_group(&mut group))?;
+            group.append_column(&metric.bytes, metric.close)?;
+            chunks.try_for_each(|chunk| chunk.append_to_row_group(&mut group))?;
             group.close()
         });
         written.map(drop).map_err(|error| write_error(TABLE, error))
@@ -162,17 +177,15 @@ impl<'a> SampleFile<'a> {
         Ok(TableFile { table: TABLE.to_owned(), file: format!("{TABLE}.parquet"), rows: self.rows.into_inner(), bytes })
     }
 
-    fn encode(&self, mut group: RowGroup) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+    fn encode(&self, mut group: RowGroup) -> Result<Encoded, ParquetError> {
         let rows = group.rows();
-        let metrics =
-            DictionaryArray::new(Int32Array::from(vec![0; rows]), Arc::new(StringArray::from(vec![&*group.metric])));
+        let metric = ConstantColumn::encode(self.metric_column.clone(), &group.metric, rows)?;
         let times = array::<TimestampNanosecondType>(&mut group.times_ns);
         let values = array::<Float64Type>(&mut group.values);
         let series = array::<UInt32Type>(&mut group.series);
         let tag_sets = array::<UInt32Type>(&mut group.tag_sets);
-        let columns: [ArrayRef; 6] = [
+        let columns: [ArrayRef; 5] = [
             Arc::new(times.clone().with_timezone("UTC")),
-            Arc::new(metrics),
             Arc::new(values.clone()),
             Arc::new(series.clone()),
             Arc::new(tag_sets.clone()),
@@ -180,9 +193,10 @@ impl<'a> SampleFile<'a> {
         ];
         // No column is nested, so each has one leaf and one writer; their place in the file is not known yet, nor asked.
         let mut chunks = Vec::with_capacity(columns.len());
-        for ((field, column), mut writer) in
-            self.schema.fields().iter().zip(columns).zip(self.columns.create_column_writers(0)?)
-        {
+        let mut writers = self.columns.create_column_writers(0)?;
+        writers.remove(METRIC_COLUMN);
+        let fields = self.schema.fields().iter().enumerate().filter(|(index, _)| *index != METRIC_COLUMN);
+        for (((_, field), column), mut writer) in fields.zip(columns).zip(writers) {
             for leaf in compute_leaves(field, &column)? {
                 writer.write(&leaf)?;
             }
@@ -194,7 +208,7 @@ impl<'a> SampleFile<'a> {
         group.tag_sets = emptied(tag_sets);
         group.metadata.clear();
         self.spent.give(group);
-        Ok(chunks)
+        Ok(Encoded { metric, chunks })
     }
 }
 
