@@ -1,6 +1,11 @@
 //! Pure mathematics on numbers: no I/O, no clock, no knowledge of k6's files.
 
+pub mod count_scan;
 pub mod histogram;
+pub mod level;
+pub mod monotone;
+pub mod noise;
 pub mod quantile;
+pub mod significance;
 pub mod sketch;
 pub mod sum;
