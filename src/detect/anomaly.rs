@@ -17,7 +17,7 @@ use crate::stats::count_scan::{self, bursts};
 use crate::stats::level::{self, Excursion, difference, excursions};
 use crate::stats::noise::STEPS_MIN;
 
-use super::like_load::{LoadSignal, driver, owed_to_load};
+use super::like_load::{Driver, LoadCurve, LoadSignal, driver};
 use super::moved::{Moved, Run, Statistic, findings};
 use super::outcome::Outcome;
 
@@ -86,7 +86,7 @@ pub fn anomalies(
             format!("{known} {} steps of {step_seconds} s, and {STEPS_MIN} are needed", until.saturating_sub(from));
         return Outcome::skipped(WHAT, reason);
     }
-    let judged = Judged { from, until, step_seconds, levels: driver(load, step_seconds, from, until) };
+    let judged = Judged { from, until, step_seconds, driver: driver(load, step_seconds, from, until) };
     let tracks = tracks(&judged, signals);
     let mut moved = latency_moves(&judged, &tracks);
     let failed = failure_moves(&judged, signals);
@@ -108,7 +108,7 @@ struct Judged {
     until: usize,
     step_seconds: f64,
     /// By step from `from` on.
-    levels: Option<Vec<f64>>,
+    driver: Option<Driver>,
 }
 
 impl Judged {
@@ -139,6 +139,8 @@ struct Track {
     steps: Vec<usize>,
     /// As `values`, with what is owed to the load.
     raw: Vec<f64>,
+    /// Of the load at each value, and how latency follows it; where it varies.
+    load: Option<(Vec<f64>, LoadCurve)>,
 }
 
 impl Track {
@@ -146,20 +148,29 @@ impl Track {
         let steps: Vec<usize> = rows.iter().map(|(step, _, _)| *step).collect();
         let raw: Vec<f64> = rows.iter().map(|(_, value, _)| *value).collect();
         let counts = rows.iter().map(|(_, _, count)| *count).collect();
-        let values = match &judged.levels {
-            Some(levels) => {
-                let levels: Vec<f64> = steps.iter().map(|step| levels[step - judged.from]).collect();
-                raw.iter().zip(owed_to_load(&raw, &levels)).map(|(value, owed)| value - owed).collect()
-            }
+        let load = judged.driver.as_ref().map(|driver| {
+            let levels: Vec<f64> = steps.iter().map(|step| driver.levels[step - judged.from]).collect();
+            let curve = LoadCurve::of(&raw, &levels, driver.error);
+            (levels, curve)
+        });
+        let values = match &load {
+            Some((levels, curve)) => raw.iter().zip(levels).map(|(value, level)| value - curve.owed(*level)).collect(),
             None => raw.clone(),
         };
-        Track { signal, statistic, values, counts, steps, raw }
+        Track { signal, statistic, values, counts, steps, raw, load }
     }
 
     /// Returns the values of a step range as a range of indices.
     fn indices(&self, from: usize, until: usize) -> (usize, usize) {
         let index = |step: usize| self.steps.partition_point(|other| *other < step);
         (index(from), index(until))
+    }
+
+    /// Says whether an excursion is one beside the steps with the same load, too.
+    fn is_at_like_load(&self, excursion: &Excursion) -> bool {
+        let Some((levels, curve)) = &self.load else { return true };
+        let difference = curve.difference_at_like_load(&self.values, levels, excursion.from, excursion.until);
+        difference.is_some_and(|difference| difference * excursion.difference.signum() >= LATENCY_RATIO_MIN.ln())
     }
 
     fn moved(&self, excursion: &Excursion) -> Moved {
@@ -244,7 +255,8 @@ fn latency_moves(judged: &Judged, tracks: &[Track]) -> Vec<Moved> {
     };
     let of_track = |track: &Track| {
         let found = excursions(&track.values, &track.counts, &demand).unwrap_or_default();
-        found.iter().map(|excursion| track.moved(excursion)).collect::<Vec<_>>()
+        let found = found.iter().filter(|excursion| track.is_at_like_load(excursion));
+        found.map(|excursion| track.moved(excursion)).collect::<Vec<_>>()
     };
     tracks.iter().flat_map(of_track).collect()
 }
@@ -259,6 +271,7 @@ fn company(tracks: &[Track], signal: usize, from: usize, until: usize) -> Option
     let excursion = difference(&track.values, &track.counts, first, last)?;
     let is_moved =
         excursion.log_chance < CHANCE_OF_COMPANY.ln() && excursion.difference.abs() >= LATENCY_RATIO_MIN.ln();
+    let is_moved = is_moved && track.is_at_like_load(&excursion);
     is_moved.then(|| track.moved(&excursion))
 }
 

@@ -21,8 +21,11 @@ const LOAD_RATIO_MIN: f64 = 1.15;
 const CHANGES_PER_TURN: usize = 5;
 /// Turns that any planned load may have, even if it changes seldom.
 const TURNS_MIN: usize = 4;
-/// Over which the rate is averaged: arrivals are random, iterations come in bursts.
+/// Over which the rate is averaged at least: iterations come in bursts.
 const RATE_SECONDS: f64 = 5.0;
+/// Arrivals are random: the average is over this many requests (one of 40 is its error), or a part of the steps.
+const RATE_REQUESTS: f64 = 1600.0;
+const RATE_SHARE_MAX: f64 = 0.05;
 /// From the 5th to the 95th percentile of normal data, in sigma.
 const SIGMAS_OF_RANGE: f64 = 3.29;
 /// Levels of load that are told apart at most, and steps that one has at least.
@@ -31,12 +34,21 @@ const STEPS_PER_LEVEL_MIN: usize = 5;
 /// Levels that differ by less are one.
 const SAME_LEVEL: f64 = 0.02;
 
-/// Returns the logarithm of the load that drives latency, by step of `from..until`; none where the load is one.
-pub fn driver(load: &LoadSignal, step_seconds: f64, from: usize, until: usize) -> Option<Vec<f64>> {
+/// The load that drives latency.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Driver {
+    /// Its logarithm, by step.
+    pub levels: Vec<f64>,
+    /// Standard error of each.
+    pub error: f64,
+}
+
+/// Returns the load that drives latency in the steps `from..until`; none where the load is one.
+pub fn driver(load: &LoadSignal, step_seconds: f64, from: usize, until: usize) -> Option<Driver> {
     planned_vus(load, from, until).or_else(|| rate(load, step_seconds, from, until))
 }
 
-fn planned_vus(load: &LoadSignal, from: usize, until: usize) -> Option<Vec<f64>> {
+fn planned_vus(load: &LoadSignal, from: usize, until: usize) -> Option<Driver> {
     let known = load.vus.get(from..until)?;
     let mut last = known.iter().flatten().next().copied()?;
     let vus: Vec<f64> = known
@@ -53,23 +65,24 @@ fn planned_vus(load: &LoadSignal, from: usize, until: usize) -> Option<Vec<f64>>
     }
     // No VU and one VU are one load: nothing else happens meanwhile.
     let levels: Vec<f64> = vus.iter().map(|vus| vus.max(1.0).ln()).collect();
-    (range(&levels) > LOAD_RATIO_MIN.ln()).then_some(levels)
+    (range(&levels) > LOAD_RATIO_MIN.ln()).then_some(Driver { levels, error: 0.0 })
 }
 
-fn rate(load: &LoadSignal, step_seconds: f64, from: usize, until: usize) -> Option<Vec<f64>> {
+fn rate(load: &LoadSignal, step_seconds: f64, from: usize, until: usize) -> Option<Driver> {
     let rates = load.requests_per_second.get(from..until)?;
-    let reach = (RATE_SECONDS / step_seconds / 2.0).round() as usize;
+    let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
+    let seconds = (RATE_REQUESTS / mean).min(RATE_SHARE_MAX * rates.len() as f64 * step_seconds).max(RATE_SECONDS);
+    let reach = (seconds / step_seconds / 2.0).round() as usize;
     let smooth = |index: usize| {
         let near = &rates[index.saturating_sub(reach)..(index + reach + 1).min(rates.len())];
         near.iter().sum::<f64>() / near.len() as f64
     };
     let smoothed: Vec<f64> = (0..rates.len()).map(smooth).collect();
-    let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
     let counted = mean * step_seconds * (2 * reach + 1) as f64;
-    // What random arrivals alone would vary by.
-    let by_chance = SIGMAS_OF_RANGE / counted.max(1.0).sqrt();
+    let error = counted.max(1.0).sqrt().recip();
     let levels: Vec<f64> = smoothed.iter().map(|rate| rate.max(1.0 / step_seconds).ln()).collect();
-    (range(&levels) > LOAD_RATIO_MIN.ln() + by_chance).then_some(levels)
+    // Random arrivals alone vary by some, too.
+    (range(&levels) > LOAD_RATIO_MIN.ln() + SIGMAS_OF_RANGE * error).then_some(Driver { levels, error })
 }
 
 fn range(levels: &[f64]) -> f64 {
@@ -79,19 +92,76 @@ fn range(levels: &[f64]) -> f64 {
     at(0.95) - at(0.05)
 }
 
-/// Returns what the load adds to each value, 0 in the middle of it.
-///
-/// `values`: logarithms; `levels`: of the load, as long. The curve goes through the medians of steps at like load.
-pub fn owed_to_load(values: &[f64], levels: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
+/// How latency follows the load.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadCurve {
+    knots: Vec<Knot>,
+    /// Of the curve, over all steps.
+    middle: f64,
+    /// Standard error of a level.
+    error: f64,
+}
+
+impl LoadCurve {
+    /// Puts a curve through the medians of steps at like load; it never falls as the load rises.
+    ///
+    /// `values`: logarithms of latency; `levels`: of the load, as long.
+    pub fn of(values: &[f64], levels: &[f64], error: f64) -> LoadCurve {
+        let knots = alike(levels).into_iter().map(|group| {
+            let heights = group.iter().map(|index| values[*index]).collect();
+            let x = group.iter().map(|index| levels[*index]).sum::<f64>() / group.len() as f64;
+            Knot { x, y: middle(heights), weight: group.len() as f64 }
+        });
+        let knots = rising(&knots.collect::<Vec<_>>());
+        let middle = middle(levels.iter().map(|level| height(&knots, *level)).collect());
+        LoadCurve { knots, middle, error }
+    }
+
+    /// Returns what the load adds to a value at this level, 0 in the middle of the run.
+    pub fn owed(&self, level: f64) -> f64 {
+        height(&self.knots, level) - self.middle
+    }
+
+    /// Returns how far an interval is from the other steps at the same load; none where there are too few of them.
+    ///
+    /// `values`: logarithms, without what is owed to the load. Where an interval has the run's highest load to itself, no
+    /// curve can tell what is owed to it. Where the curve is steep, a small error of the load is a large one of latency:
+    /// as much is taken from the difference.
+    pub fn difference_at_like_load(&self, values: &[f64], levels: &[f64], from: usize, until: usize) -> Option<f64> {
+        let mut inside = levels[from..until].to_vec();
+        inside.sort_unstable_by(f64::total_cmp);
+        let at = |share: f64| inside[((share * inside.len() as f64) as usize).min(inside.len() - 1)];
+        let (low, high) = (at(INNER_SHARE), at(1.0 - INNER_SHARE));
+        let is_like = |index: &usize| (low - SAME_LEVEL..=high + SAME_LEVEL).contains(&levels[*index]);
+        let outside: Vec<f64> =
+            (0..from).chain(until..values.len()).filter(is_like).map(|index| values[index]).collect();
+        let enough = (LIKE_SHARE_MIN * (until - from) as f64).max(STEPS_PER_LEVEL_MIN as f64);
+        if (outside.len() as f64) < enough {
+            return None;
+        }
+        let reach = ERRORS_OF_LOAD * self.error;
+        let rise = |level: f64| self.owed(level + reach) - self.owed(level - reach);
+        let doubt = [low, at(0.5), high].map(rise).into_iter().fold(0.0, f64::max);
+        let difference = middle(values[from..until].to_vec()) - middle(outside);
+        Some(difference.signum() * (difference.abs() - doubt).max(0.0))
+    }
+}
+
+/// The load of an interval, without its lowest and highest tenth.
+const INNER_SHARE: f64 = 0.1;
+/// Steps at like load, as a share of the interval's, that make a comparison.
+const LIKE_SHARE_MIN: f64 = 0.25;
+/// How wrong a level may be, in standard errors, up or down.
+const ERRORS_OF_LOAD: f64 = 3.0;
+
+/// Returns the steps in groups of like load, from the lowest load to the highest.
+fn alike(levels: &[f64]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..levels.len()).collect();
     order.sort_by(|left, right| levels[*left].total_cmp(&levels[*right]));
-    let size = (values.len() / LEVELS_MAX).max(STEPS_PER_LEVEL_MIN);
+    let size = (levels.len() / LEVELS_MAX).max(STEPS_PER_LEVEL_MIN);
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for index in order {
-        let is_same = |group: &Vec<usize>| {
-            let first = group.first().map_or(f64::NEG_INFINITY, |first| levels[*first]);
-            group.len() < size || levels[index] - first < SAME_LEVEL
-        };
+        let is_same = |group: &Vec<usize>| group.len() < size || levels[index] - levels[group[0]] < SAME_LEVEL;
         match groups.last_mut().filter(|group| is_same(group)) {
             Some(group) => group.push(index),
             None => groups.push(vec![index]),
@@ -104,16 +174,10 @@ pub fn owed_to_load(values: &[f64], levels: &[f64]) -> Vec<f64> {
             None => groups.push(last),
         }
     }
-    let knots = groups.iter().map(|group| {
-        let mut heights: Vec<f64> = group.iter().map(|index| values[*index]).collect();
-        heights.sort_unstable_by(f64::total_cmp);
-        let x = group.iter().map(|index| levels[*index]).sum::<f64>() / group.len() as f64;
-        Knot { x, y: heights[heights.len() / 2], weight: group.len() as f64 }
-    });
-    let curve = rising(&knots.collect::<Vec<_>>());
-    let owed: Vec<f64> = levels.iter().map(|level| height(&curve, *level)).collect();
-    let mut sorted = owed.clone();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let middle = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
-    owed.iter().map(|owed| owed - middle).collect()
+    groups
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }

@@ -62,9 +62,9 @@ pub(super) fn findings(
     moved: Vec<Moved>,
     company: &dyn Fn(usize, usize, usize) -> Option<Moved>,
 ) -> Vec<Finding> {
-    let mut groups = groups(moved);
-    for group in &mut groups {
-        let lead = group[0].clone();
+    let mut groups: Vec<(Moved, Vec<Moved>)> =
+        groups(moved).into_iter().map(|group| (group[0].clone(), group)).collect();
+    for (lead, group) in &mut groups {
         for signal in 0..run.signals.len() {
             let is_in =
                 group.iter().any(|moved| moved.signal == Some(signal) && moved.statistic != Statistic::FailedRate);
@@ -78,16 +78,19 @@ pub(super) fn findings(
             }
         }
     }
-    let mut findings: Vec<(Finding, f64)> = groups.iter().map(|group| finding(run, group)).collect();
+    let mut findings: Vec<(Finding, f64)> = groups.iter().map(|(lead, group)| finding(run, lead, group)).collect();
     findings.sort_by(|left, right| left.0.severity.cmp(&right.0.severity).then(right.1.total_cmp(&left.1)));
     findings.into_iter().map(|(finding, _)| finding).collect()
 }
 
-/// Returns the groups, each with its surest move first. Moves of all together join last, and lead where none else does.
+/// All together are surer than the surest endpoint by this factor where several moved at once: their moves add up. Less,
+/// and they are but the shadow of endpoints that moved one after the other.
+const TOGETHER_SURER: f64 = 1.3;
+
+/// Returns the groups, each with its surest move first.
 fn groups(mut moved: Vec<Moved>) -> Vec<Vec<Moved>> {
-    moved.sort_by(|left, right| {
-        left.signal.is_none().cmp(&right.signal.is_none()).then(left.log_chance.total_cmp(&right.log_chance))
-    });
+    let unsure = |moved: &Moved| moved.log_chance / if moved.signal.is_none() { TOGETHER_SURER } else { 1.0 };
+    moved.sort_by(|left, right| unsure(left).total_cmp(&unsure(right)));
     let mut groups: Vec<Vec<Moved>> = Vec::new();
     for moved in moved {
         match groups.iter_mut().find(|group| moved.belongs_to(&group[0])) {
@@ -160,9 +163,8 @@ impl Run<'_> {
 }
 
 /// Returns a group's finding, and its size for the order.
-fn finding(run: &Run, group: &[Moved]) -> (Finding, f64) {
-    let surest = &group[0];
-    let (from, until) = (surest.from, surest.until);
+fn finding(run: &Run, lead: &Moved, group: &[Moved]) -> (Finding, f64) {
+    let (from, until) = (lead.from, lead.until);
     // Failures before latency, medians before the slowest, much used endpoints before others.
     let mut order: Vec<&Moved> = group.iter().collect();
     order.sort_by_key(|moved| (moved.severity(), moved.statistic, std::cmp::Reverse(run.requests_count(moved))));

@@ -11,7 +11,7 @@ const LENGTH_RATIO: f64 = 1.25;
 const ROUNDS_MAX: usize = 12;
 const BURSTS_MAX: usize = 20;
 /// How many intervals of one length are looked at independently, for each time that the length fits into the series.
-const PLACES_PER_LENGTH: f64 = 4.0;
+const PLACES_PER_LENGTH: f64 = 20.0;
 /// Fewer events than this in an interval are a coincidence, whatever their chance.
 const EVENTS_MIN: f64 = 5.0;
 /// Steps with an event that a burst has at least: one bad second is none.

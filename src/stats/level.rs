@@ -20,7 +20,7 @@ const CUTS_MAX: usize = 40;
 /// How many intervals of one length count as looked at independently, for each time that the length fits into the series.
 ///
 /// Found by simulation, together with the rest of the chance: see the table at `excursions`.
-const PLACES_PER_LENGTH: f64 = 3.0;
+const PLACES_PER_LENGTH: f64 = 5.0;
 
 /// What an excursion has to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
