@@ -58,14 +58,19 @@ fn planned_vus(load: &LoadSignal, from: usize, until: usize) -> Option<Driver> {
             last
         })
         .collect();
-    let changes: Vec<f64> = vus.windows(2).map(|pair| pair[1] - pair[0]).filter(|change| *change != 0.0).collect();
-    let turns = changes.windows(2).filter(|pair| pair[0] * pair[1] < 0.0).count();
-    if turns > TURNS_MIN.max(changes.len() / CHANGES_PER_TURN) {
+    if !are_planned(&vus) {
         return None;
     }
     // No VU and one VU are one load: nothing else happens meanwhile.
     let levels: Vec<f64> = vus.iter().map(|vus| vus.max(1.0).ln()).collect();
     (range(&levels) > LOAD_RATIO_MIN.ln()).then_some(Driver { levels, error: 0.0 })
+}
+
+/// Says whether VUs move as a plan says, in few long sweeps, and not as responses come and go.
+pub fn are_planned(vus: &[f64]) -> bool {
+    let changes: Vec<f64> = vus.windows(2).map(|pair| pair[1] - pair[0]).filter(|change| *change != 0.0).collect();
+    let turns = changes.windows(2).filter(|pair| pair[0] * pair[1] < 0.0).count();
+    turns <= TURNS_MIN.max(changes.len() / CHANGES_PER_TURN)
 }
 
 fn rate(load: &LoadSignal, step_seconds: f64, from: usize, until: usize) -> Option<Driver> {
@@ -124,15 +129,21 @@ impl LoadCurve {
 
     /// Returns how far an interval is from the other steps at the same load; none where there are too few of them.
     ///
-    /// `values`: logarithms, without what is owed to the load. Where an interval has the run's highest load to itself, no
-    /// curve can tell what is owed to it. Where the curve is steep, a small error of the load is a large one of latency:
+    /// `values`: logarithms, without what is owed to the load. Slower steps are held against those at the same load or
+    /// more, faster ones against those at the same or less: where VUs wait for responses, they send fewer requests while
+    /// these are slow. Where an interval has the run's highest load to itself, no curve can tell what is owed to it. Where
+    /// the curve is steep, a small error of the load is a large one of latency:
     /// as much is taken from the difference.
     pub fn difference_at_like_load(&self, values: &[f64], levels: &[f64], from: usize, until: usize) -> Option<f64> {
+        let inside_middle = middle(values[from..until].to_vec());
+        let is_slower = inside_middle > middle([&values[..from], &values[until..]].concat());
         let mut inside = levels[from..until].to_vec();
         inside.sort_unstable_by(f64::total_cmp);
         let at = |share: f64| inside[((share * inside.len() as f64) as usize).min(inside.len() - 1)];
         let (low, high) = (at(INNER_SHARE), at(1.0 - INNER_SHARE));
-        let is_like = |index: &usize| (low - SAME_LEVEL..=high + SAME_LEVEL).contains(&levels[*index]);
+        let is_like = |index: &usize| {
+            if is_slower { levels[*index] >= low - SAME_LEVEL } else { levels[*index] <= high + SAME_LEVEL }
+        };
         let outside: Vec<f64> =
             (0..from).chain(until..values.len()).filter(is_like).map(|index| values[index]).collect();
         let enough = (LIKE_SHARE_MIN * (until - from) as f64).max(STEPS_PER_LEVEL_MIN as f64);
@@ -142,7 +153,7 @@ impl LoadCurve {
         let reach = ERRORS_OF_LOAD * self.error;
         let rise = |level: f64| self.owed(level + reach) - self.owed(level - reach);
         let doubt = [low, at(0.5), high].map(rise).into_iter().fold(0.0, f64::max);
-        let difference = middle(values[from..until].to_vec()) - middle(outside);
+        let difference = inside_middle - middle(outside);
         Some(difference.signum() * (difference.abs() - doubt).max(0.0))
     }
 }
@@ -152,7 +163,7 @@ const INNER_SHARE: f64 = 0.1;
 /// Steps at like load, as a share of the interval's, that make a comparison.
 const LIKE_SHARE_MIN: f64 = 0.25;
 /// How wrong a level may be, in standard errors, up or down.
-const ERRORS_OF_LOAD: f64 = 3.0;
+const ERRORS_OF_LOAD: f64 = 2.5;
 
 /// Returns the steps in groups of like load, from the lowest load to the highest.
 fn alike(levels: &[f64]) -> Vec<Vec<usize>> {

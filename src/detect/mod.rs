@@ -2,6 +2,7 @@
 
 pub mod anomaly;
 pub mod finding_id;
+pub mod generator;
 pub mod like_load;
 mod moved;
 pub mod outcome;
