@@ -12,7 +12,8 @@ mod run_id;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::detect::judge::judge;
+use crate::detect::generator::Clock;
+use crate::detect::judge::{judge_against, judge_within};
 use crate::detect::{phases, summaries, thresholds};
 use crate::ingest::input::{Input, SampleInput};
 use crate::model::metric::{MetricDeclaration, Submetric, ThresholdSource};
@@ -129,7 +130,7 @@ fn read_and_judge(
         },
     };
     let base = base.map_err(|reason| Skipped { what: baseline::WHAT.to_owned(), reason });
-    judge(&mut report, frames.as_ref(), base, request.k6_exit_code);
+    judge_against(&mut report, frames.as_ref(), base, request.k6_exit_code);
     if let (Some(writers), Some(keep)) = (writers, keep) {
         commit(writers, &aggregate, &report, keep)?;
     }
@@ -140,7 +141,7 @@ fn read_and_judge(
 pub fn compare(base: &KnownRun, current: KnownRun) -> AnalysisReport {
     let KnownRun { mut report, frames, .. } = current;
     report.skipped.retain(|skipped| skipped.what != baseline::WHAT);
-    judge(&mut report, frames.as_ref(), Ok(base.base()), None);
+    judge_against(&mut report, frames.as_ref(), Ok(base.base()), None);
     report
 }
 
@@ -172,6 +173,7 @@ fn read_samples<'a>(
         let writers = keeper.map(Keeper::finish).transpose()?;
         let mut report = report.map_err(EngineError::Spill)?;
         report.timeline = timeline(&frames, &report.endpoints);
+        judge_within(&mut report, &frames, Clock { reopened_windows_count: aggregate.reopened_count, steps_count: 0 });
         Ok(Read { aggregate, report, frames: Some(frames), writers })
     })
 }

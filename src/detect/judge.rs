@@ -1,12 +1,13 @@
 //! The judgement of one run: what stands out within it, what changed since its baseline, and the verdict.
 
-use crate::model::finding::Finding;
+use crate::model::finding::FindingKind;
 use crate::model::report::{AnalysisReport, BaselineReport, Skipped};
 use crate::tables::frames::Frames;
 
 use super::compare::{Side, compare, sort};
+use super::generator::Clock;
 use super::verdict::verdict;
-use super::within_run::within_run;
+use super::within_run::{WithinRun, within_run};
 
 /// The run that another one is judged against.
 pub struct Base<'r> {
@@ -36,27 +37,29 @@ impl BaseKind {
     }
 }
 
-/// Judges the run of `report`, whose figures and thresholds are known: fills in its findings, baseline, comparison,
-/// generator and verdict.
+/// Says what stands out within the run of `report`, whose figures, endpoints and phases are known.
+pub fn judge_within(report: &mut AnalysisReport, frames: &Frames, clock: Clock) {
+    let WithinRun { findings, generator, skipped } = within_run(report, frames, clock);
+    report.findings.extend(findings);
+    report.generator = Some(generator);
+    report.skipped.extend(skipped);
+}
+
+/// Says what changed since `base`, or why there is none, and gives the verdict.
 ///
-/// `base`: or why there is none. `k6_exit_code`: what k6 ended with, where the user said so.
-pub fn judge(
+/// What was found within the run stays; what was said of another baseline is replaced. `k6_exit_code`: what k6 ended
+/// with, where the user said so.
+pub fn judge_against(
     report: &mut AnalysisReport,
     frames: Option<&Frames>,
     base: Result<Base, Skipped>,
     k6_exit_code: Option<i32>,
 ) {
-    let mut findings: Vec<Finding> = Vec::new();
-    if let Some(frames) = frames {
-        let within = within_run(report, frames);
-        findings.extend(within.findings);
-        report.generator = Some(within.generator);
-        report.skipped.extend(within.skipped);
-    }
+    report.findings.retain(|finding| matches!(finding.kind, FindingKind::Anomaly | FindingKind::Generator));
     match base {
         Ok(base) => {
             let compared = compare(base.side, Side { report, frames });
-            findings.extend(compared.findings);
+            report.findings.extend(compared.findings);
             report.skipped.extend(compared.skipped);
             let differences = compared.comparison.differences.clone();
             let (kind, runs) = (base.kind.name().to_owned(), vec![base.name]);
@@ -66,7 +69,6 @@ pub fn judge(
         }
         Err(reason) => report.skipped.push(reason),
     }
-    sort(&mut findings);
-    report.findings = findings;
+    sort(&mut report.findings);
     report.verdict = verdict(report, k6_exit_code);
 }

@@ -1,9 +1,14 @@
 //! Judgement: pure functions of figures and windows; each returns what it found, or says why it could not look.
 
+pub mod anomaly;
 pub mod comparability;
 pub mod compare;
 pub mod finding_id;
+pub mod generator;
 pub mod judge;
+pub mod like_load;
+mod moved;
+pub mod outcome;
 pub mod phases;
 pub mod rates;
 pub mod resampled;

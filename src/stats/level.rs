@@ -1,0 +1,330 @@
+//! Excursions: parts of a series whose level is not that of the rest, each with its first and its last step.
+//!
+//! The search is binary segmentation by intervals: the interval that differs most from what is around it is cut out,
+//! then the three parts are searched in turn. Its chance is counted over all lengths and places, with the noise's memory
+//! in it. Values count for at most three sigma, so that a single bad second moves nothing.
+
+use super::noise::{self, Noise};
+use super::significance::log_chance_student;
+
+/// Values beyond three sigma of their part's middle count as three sigma.
+const CLIP: f64 = 3.0;
+/// Each length of interval is looked at in steps of this part of it; the best one is then moved step by step.
+const STRIDES_PER_LENGTH: usize = 8;
+/// Each length is this much longer than the last.
+const LENGTH_RATIO: f64 = 1.25;
+/// Rounds in which the best interval's two ends are moved in turn; three are enough nearly always.
+const ROUNDS_MAX: usize = 12;
+/// Cuts of one series: more would be no list of excursions any more.
+const CUTS_MAX: usize = 40;
+/// How many intervals of one length count as looked at independently, for each time that the length fits into the series.
+///
+/// Found by simulation, together with the rest of the chance: see the table at `excursions`.
+const PLACES_PER_LENGTH: f64 = 5.0;
+
+/// What an excursion has to be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Demand {
+    /// The chance of any false excursion in this series, as a natural logarithm.
+    pub log_chance: f64,
+    pub steps_min: usize,
+    /// Smaller differences of level are not worth a word.
+    pub difference_min: f64,
+    /// The difference has to be larger than this beyond doubt; below `difference_min`.
+    pub difference_sure: f64,
+    /// A first part that is no longer than this and lies higher than the next is left out: caches and pools fill.
+    pub warm_up_steps: usize,
+}
+
+/// One part of the series that stands out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Excursion {
+    /// Index of the first value.
+    pub from: usize,
+    /// Index behind the last value.
+    pub until: usize,
+    /// Of its level to that of the rest, in the unit of the values.
+    pub difference: f64,
+    pub standard_error: f64,
+    /// Of its being there by chance, counted over all places and lengths, as a natural logarithm.
+    pub log_chance: f64,
+}
+
+/// One series: values, the variance of each by chance, and what memory adds to that of a mean.
+#[derive(Debug, Clone, Copy)]
+struct Series<'v> {
+    values: &'v [f64],
+    variances: &'v [f64],
+    noise: &'v Noise,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Part {
+    from: usize,
+    until: usize,
+}
+
+impl Part {
+    fn len(self) -> usize {
+        self.until - self.from
+    }
+}
+
+/// A level and the sum of weights that it rests on.
+#[derive(Debug, Clone, Copy)]
+struct Level {
+    mean: f64,
+    weight: f64,
+}
+
+/// Returns the excursions of a series, in their order, or none if it is too short to tell.
+///
+/// `values`: logarithms, without gaps. `counts`: how many requests each rests on, above 0.
+pub fn excursions(values: &[f64], counts: &[f64], demand: &Demand) -> Option<Vec<Excursion>> {
+    let (mut noise, mut cuts) = (Noise::of(values, counts)?, vec![0, values.len()]);
+    let mut variances: Vec<f64> = counts.iter().map(|count| noise.variance(*count)).collect();
+    let mut waiting = vec![Part { from: 0, until: values.len() }];
+    while let Some(part) = waiting.pop() {
+        if cuts.len() > CUTS_MAX {
+            break;
+        }
+        let series = Series { values, variances: &variances, noise: &noise };
+        let Some(found) = most_different(series, part, demand.steps_min) else { continue };
+        if !is_large(series, part, found, demand) {
+            continue;
+        }
+        // The shifts themselves are no noise: without them a short series with a large shift has little of it.
+        let mut with_found = [cuts.as_slice(), &[found.from, found.until]].concat();
+        with_found.sort_unstable();
+        with_found.dedup();
+        let own = Noise::of(&without_levels(series, &with_found), counts)?;
+        let own_variances: Vec<f64> = counts.iter().map(|count| own.variance(*count)).collect();
+        let own_series = Series { values, variances: &own_variances, noise: &own };
+        if !is_real(own_series, part, found, demand) {
+            continue;
+        }
+        let ends = [part.from, found.from, found.until, part.until];
+        waiting.extend(ends.windows(2).map(|ends| Part { from: ends[0], until: ends[1] }));
+        (noise, variances, cuts) = (own, own_variances, with_found);
+    }
+    let parts: Vec<Part> = cuts.windows(2).map(|ends| Part { from: ends[0], until: ends[1] }).collect();
+    let series = Series { values, variances: &variances, noise: &noise };
+    Some(standing_out(series, joined(series, parts, demand), demand))
+}
+
+/// Returns how far one part, whose place is known from elsewhere, is from the rest; none if the series is too short.
+pub fn difference(values: &[f64], counts: &[f64], from: usize, until: usize) -> Option<Excursion> {
+    let noise = Noise::of(values, counts)?;
+    let variances: Vec<f64> = counts.iter().map(|count| noise.variance(*count)).collect();
+    let rough = Series { values, variances: &variances, noise: &noise };
+    let noise = Noise::of(&without_levels(rough, &[0, from, until, values.len()]), counts)?;
+    let variances: Vec<f64> = counts.iter().map(|count| noise.variance(*count)).collect();
+    let series = Series { values, variances: &variances, noise: &noise };
+    let around = [Part { from: 0, until: from }, Part { from: until, until: values.len() }];
+    let (inside, rest) = (level(series, &[Part { from, until }])?, level(series, &around)?);
+    let standard_error = standard_error(series, inside, rest);
+    let difference = inside.mean - rest.mean;
+    let log_chance = log_chance_student(difference / standard_error, noise.degrees_of_freedom);
+    Some(Excursion { from, until, difference, standard_error, log_chance })
+}
+
+/// Returns the values without the level of the part that each is in; `cuts`: all ends of parts, ascending.
+fn without_levels(series: Series, cuts: &[usize]) -> Vec<f64> {
+    let parts = cuts.windows(2).map(|ends| Part { from: ends[0], until: ends[1] });
+    let residuals = parts.flat_map(|part| {
+        let level = level(series, &[part]).map_or(0.0, |level| level.mean);
+        series.values[part.from..part.until].iter().map(move |value| value - level)
+    });
+    residuals.collect()
+}
+
+/// Says whether the levels inside and outside differ by as much as is demanded.
+fn is_large(series: Series, part: Part, found: Part, demand: &Demand) -> bool {
+    let around = [Part { from: part.from, until: found.from }, Part { from: found.until, until: part.until }];
+    let levels = level(series, &[found]).zip(level(series, &around));
+    levels.is_some_and(|(inside, rest)| (inside.mean - rest.mean).abs() >= demand.difference_min)
+}
+
+/// Returns the interval whose level is farthest from the rest of its part, in units of its error.
+fn most_different(series: Series, part: Part, steps_min: usize) -> Option<Part> {
+    if part.len() < 2 * steps_min {
+        return None;
+    }
+    let sums = Sums::of(series, part);
+    let (mut best, mut best_distance) = (None, 0.0);
+    let mut consider = |from: usize, until: usize, best: &mut Option<Part>| {
+        let distance = sums.distance(from, until);
+        let is_better = distance > best_distance;
+        if is_better {
+            (*best, best_distance) = (Some(Part { from, until }), distance);
+        }
+        is_better
+    };
+    let fits = |from: usize, until: usize| {
+        let (before, within, after) = (from, until - from, part.len() - until);
+        let is_side = |len: usize| len == 0 || len >= steps_min;
+        within >= steps_min && is_side(before) && is_side(after) && before + after > 0
+    };
+    let mut length = steps_min;
+    while length <= part.len() - steps_min {
+        let stride = (length / STRIDES_PER_LENGTH).max(1);
+        let last = part.len() - length;
+        for from in (0..last).step_by(stride).chain([last]) {
+            if fits(from, from + length) {
+                consider(from, from + length, &mut best);
+            }
+        }
+        length = ((length as f64 * LENGTH_RATIO) as usize).max(length + 1);
+    }
+    let reach = (best?.len() / 3).max(2 * steps_min);
+    for _ in 0..ROUNDS_MAX {
+        let Part { from, until } = best?;
+        let mut moved = false;
+        for other in from.saturating_sub(reach)..(from + reach + 1).min(until) {
+            moved |= fits(other, until) && consider(other, until, &mut best);
+        }
+        let Part { from, until } = best?;
+        for other in until.saturating_sub(reach).max(from + 1)..(until + reach + 1).min(part.len() + 1) {
+            moved |= fits(from, other) && consider(from, other, &mut best);
+        }
+        if !moved {
+            break;
+        }
+    }
+    best.map(|best| Part { from: part.from + best.from, until: part.from + best.until })
+}
+
+/// Running sums of one part's clipped values, so that the mean of any interval is two subtractions.
+struct Sums {
+    weights: Vec<f64>,
+    values: Vec<f64>,
+}
+
+impl Sums {
+    fn of(series: Series, part: Part) -> Sums {
+        let center = middle(series, &[part]);
+        let (mut weights, mut values) = (vec![0.0], vec![0.0]);
+        let (mut weight_sum, mut value_sum) = (0.0, 0.0);
+        for index in part.from..part.until {
+            let weight = 1.0 / series.variances[index];
+            weight_sum += weight;
+            value_sum += weight * clipped(series.values[index] - center, series.variances[index]);
+            weights.push(weight_sum);
+            values.push(value_sum);
+        }
+        Sums { weights, values }
+    }
+
+    /// Returns how far the interval's mean is from that of the rest, in units of its error without memory.
+    fn distance(&self, from: usize, until: usize) -> f64 {
+        let last = self.weights.len() - 1;
+        let weight = self.weights[until] - self.weights[from];
+        let value = self.values[until] - self.values[from];
+        let (rest_weight, rest_value) = (self.weights[last] - weight, self.values[last] - value);
+        (value / weight - rest_value / rest_weight).abs() * (weight * rest_weight / (weight + rest_weight)).sqrt()
+    }
+}
+
+/// Says whether an interval that was found in a part of the series is there for more than chance, and large enough.
+fn is_real(series: Series, part: Part, found: Part, demand: &Demand) -> bool {
+    let distance = Sums::of(series, part).distance(found.from - part.from, found.until - part.from);
+    let by_clipped = distance / series.noise.long_run.sqrt();
+    let around = [Part { from: part.from, until: found.from }, Part { from: found.until, until: part.until }];
+    let (Some(inside), Some(rest)) = (level(series, &[found]), level(series, &around)) else { return false };
+    let sure = ((inside.mean - rest.mean).abs() - demand.difference_sure) / standard_error(series, inside, rest);
+    let shorter = found.len().min(part.len() - found.len());
+    let log_chance = log_chance_student(by_clipped.min(sure.max(0.0)), series.noise.degrees_of_freedom);
+    log_chance + log_places(series, shorter, demand) < demand.log_chance
+}
+
+/// Returns the logarithm of how many independent looks an interval of this length is the best of.
+fn log_places(series: Series, length: usize, demand: &Demand) -> f64 {
+    let count = series.values.len() as f64;
+    let lengths = 1.0 + (count / demand.steps_min as f64).ln().max(0.0);
+    (PLACES_PER_LENGTH * count / length.max(demand.steps_min) as f64 * lengths).ln()
+}
+
+/// Joins neighbours whose levels are alike, the most alike ones first.
+fn joined(series: Series, mut parts: Vec<Part>, demand: &Demand) -> Vec<Part> {
+    while parts.len() > 1 {
+        let levels: Vec<f64> =
+            parts.iter().map(|part| level(series, &[*part]).map_or(0.0, |level| level.mean)).collect();
+        let steps = levels.windows(2).map(|pair| (pair[1] - pair[0]).abs());
+        let Some((index, step)) = steps.enumerate().min_by(|left, right| left.1.total_cmp(&right.1)) else { break };
+        if step >= demand.difference_min {
+            break;
+        }
+        parts[index].until = parts[index + 1].until;
+        parts.remove(index + 1);
+    }
+    parts
+}
+
+/// Returns the parts whose level is not the usual one.
+fn standing_out(series: Series, parts: Vec<Part>, demand: &Demand) -> Vec<Excursion> {
+    let parts = if is_warm_up(series, &parts, demand) { &parts[1..] } else { &parts[..] };
+    let usual = usual(series, parts, demand);
+    let Some(rest) = level(series, &usual) else { return Vec::new() };
+    let unusual = parts.iter().filter(|part| !usual.contains(part));
+    let found = unusual.filter_map(|part| {
+        let inside = level(series, &[*part])?;
+        let standard_error = standard_error(series, inside, rest);
+        let difference = inside.mean - rest.mean;
+        let sure = (difference.abs() - demand.difference_sure).max(0.0) / standard_error;
+        let log_chance =
+            log_chance_student(sure, series.noise.degrees_of_freedom) + log_places(series, part.len(), demand);
+        let is_found = difference.abs() >= demand.difference_min && log_chance < demand.log_chance;
+        is_found.then_some(Excursion { from: part.from, until: part.until, difference, standard_error, log_chance })
+    });
+    found.collect()
+}
+
+fn is_warm_up(series: Series, parts: &[Part], demand: &Demand) -> bool {
+    let [first, second, ..] = parts else { return false };
+    let levels = level(series, &[*first]).zip(level(series, &[*second]));
+    first.len() <= demand.warm_up_steps && levels.is_some_and(|(first, second)| first.mean > second.mean)
+}
+
+/// Returns the parts at the usual level: that of the first part, unless the run is at another one for more than half of
+/// the time and comes back to it.
+fn usual(series: Series, parts: &[Part], demand: &Demand) -> Vec<Part> {
+    let levels: Vec<f64> = parts.iter().map(|part| level(series, &[*part]).map_or(0.0, |level| level.mean)).collect();
+    let alike = |index: usize| -> Vec<Part> {
+        let is_alike = |other: &usize| (levels[*other] - levels[index]).abs() < demand.difference_min;
+        (0..parts.len()).filter(is_alike).map(|other| parts[other]).collect()
+    };
+    let steps = |parts: &[Part]| parts.iter().map(|part| part.len()).sum::<usize>();
+    let first = alike(0);
+    let returning = (1..parts.len()).map(alike).filter(|parts| parts.len() > 1);
+    let most = returning.max_by_key(|parts| steps(parts));
+    match most {
+        Some(most) if 2 * steps(&most) > series.values.len() && steps(&most) > steps(&first) => most,
+        _ => first,
+    }
+}
+
+/// Returns the mean of the parts together, without what lies far from their middle; none of no values.
+fn level(series: Series, parts: &[Part]) -> Option<Level> {
+    let center = middle(series, parts);
+    let (mut weight_sum, mut value_sum) = (0.0, 0.0);
+    for index in parts.iter().flat_map(|part| part.from..part.until) {
+        let weight = 1.0 / series.variances[index];
+        weight_sum += weight;
+        value_sum += weight * clipped(series.values[index] - center, series.variances[index]);
+    }
+    (weight_sum > 0.0).then(|| Level { mean: center + value_sum / weight_sum, weight: weight_sum })
+}
+
+fn standard_error(series: Series, left: Level, right: Level) -> f64 {
+    (series.noise.long_run * (1.0 / left.weight + 1.0 / right.weight)).sqrt()
+}
+
+fn middle(series: Series, parts: &[Part]) -> f64 {
+    let mut values: Vec<f64> = parts.iter().flat_map(|part| &series.values[part.from..part.until]).copied().collect();
+    noise::middle(&mut values)
+}
+
+fn clipped(distance: f64, variance: f64) -> f64 {
+    let limit = CLIP * variance.sqrt();
+    distance.clamp(-limit, limit)
+}

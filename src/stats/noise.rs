@@ -1,0 +1,156 @@
+//! How far a series wanders by chance alone, when it may hold shifts, outliers and memory from step to step.
+//!
+//! The noise of a median over `count` requests has two parts: that of the requests, which falls with their count, and
+//! that of the server, which does not. Steps near each other are alike on real servers, so a mean over many steps is
+//! less sure than their number promises: `long_run` says by how much.
+
+/// 1.4826 makes the median of absolute distances an estimate of sigma for normal data.
+const MAD_TO_SIGMA: f64 = 1.4826;
+/// Distances beyond three sigma count as three sigma: shifts and single bad seconds are not noise.
+const CLIP: f64 = 3.0;
+/// What the clip takes from the variance of normal data: E[min(Z^2, 9)].
+const CLIPPED_VARIANCE: f64 = 0.995;
+/// A spread below half a percent is that of a clock's resolution, not of a server.
+const SIGMA_MIN: f64 = 0.005;
+/// Steps that a series has at least: fewer pairs of neighbours do not show their likeness.
+pub const STEPS_MIN: usize = 20;
+/// Counts whose spread is less than this tell nothing about what of the noise falls with them.
+const COUNT_RATIO_MIN: f64 = 1.3;
+
+/// The noise of one series of logarithms.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Noise {
+    /// Variance of one request, as far as more requests in a step lessen it.
+    pub of_requests: f64,
+    /// Variance of a step that more requests do not lessen.
+    pub of_steps: f64,
+    /// How much larger the variance of a long mean is than without memory; 1 or more.
+    pub long_run: f64,
+    /// Of the estimate of `long_run`.
+    pub degrees_of_freedom: f64,
+}
+
+impl Noise {
+    /// Estimates it from the distances of steps that are a few steps apart, of which a shift touches few.
+    ///
+    /// `values`, `counts`: as long as each other, counts above 0. None of fewer than `STEPS_MIN`.
+    pub fn of(values: &[f64], counts: &[f64]) -> Option<Noise> {
+        if values.len() < STEPS_MIN {
+            return None;
+        }
+        let lags = lags(values.len());
+        let (of_requests, of_steps) = parts(values, counts, lags + 1);
+        let variances: Vec<f64> = counts.iter().map(|count| of_steps + of_requests / count).collect();
+        let at_lag: Vec<f64> =
+            (1..=2 * lags).map(|lag| clipped_variance(&distances(values, &variances, lag))).collect();
+        let far = at_lag[lags..].iter().sum::<f64>() / lags as f64;
+        let correlation: Vec<f64> = at_lag[..lags].iter().map(|near| 1.0 - near / far).collect();
+        // Data with two modes have a small MAD and a large spread; the mean of neighbours' distances sees it.
+        let discrete = bounded_mean(&distances(values, &variances, 1)) / at_lag[0].max(f64::MIN_POSITIVE);
+        let scale = far * discrete.max(1.0);
+        let (of_requests, of_steps) = (of_requests * scale, of_steps * scale);
+        Some(Noise {
+            of_requests,
+            of_steps: of_steps.max(SIGMA_MIN * SIGMA_MIN),
+            long_run: long_run(&correlation, values.len()),
+            degrees_of_freedom: DEGREES_PER_LAG * (values.len() as f64 / lags as f64 - 2.0).max(1.0),
+        })
+    }
+
+    /// Returns the variance of a step with `count` requests.
+    pub fn variance(&self, count: f64) -> f64 {
+        self.of_steps + self.of_requests / count
+    }
+}
+
+/// The variance of a sum over `lags` lags is like that of a mean of `n / lags` squares, and somewhat better with the
+/// weights below; found by simulation (see `level`).
+const DEGREES_PER_LAG: f64 = 1.5;
+
+/// Returns how far memory is looked for: it grows with the cube root of the length, the usual rule for such sums.
+fn lags(steps_count: usize) -> usize {
+    ((steps_count as f64).cbrt() as usize).clamp(2, 12)
+}
+
+/// Returns the factor of the variance of a long mean: the larger of two estimates.
+///
+/// The weighted sum of the correlations sees any kind of memory but is cut short; the other one takes it for granted
+/// that memory fades by the same factor each step. In a short series chance hides memory, so the benefit of the doubt
+/// is one standard error of a correlation, and against the finding.
+fn long_run(correlation: &[f64], steps_count: usize) -> f64 {
+    let lags = correlation.len() as f64;
+    let weighted =
+        correlation.iter().zip(1..).map(|(correlation, lag)| (1.0 - f64::from(lag) / (lags + 1.0)) * correlation);
+    let summed = 1.0 + 2.0 * weighted.sum::<f64>();
+    let first = (correlation[0] + (steps_count as f64).sqrt().recip()).clamp(0.0, CORRELATION_MAX);
+    summed.max((1.0 + first) / (1.0 - first))
+}
+
+/// Beyond it, a mean over the whole run says next to nothing.
+const CORRELATION_MAX: f64 = 0.9;
+
+/// Returns what of the variance falls with the requests' count, and what does not.
+///
+/// Both follow from the spread where counts are low and where they are high, and are relative: `Noise::of` scales them.
+fn parts(values: &[f64], counts: &[f64], lag: usize) -> (f64, f64) {
+    let shares: Vec<f64> =
+        counts.iter().zip(&counts[lag..]).map(|(left, right)| (1.0 / left + 1.0 / right) / 2.0).collect();
+    let distances = distances(values, &vec![1.0; values.len()], lag);
+    let middle = middle(&mut shares.clone());
+    let half = |is_high: bool| {
+        let of_half = || shares.iter().zip(&distances).filter(move |(share, _)| (**share > middle) == is_high);
+        let share = of_half().map(|(share, _)| share).sum::<f64>() / of_half().count().max(1) as f64;
+        let distances: Vec<f64> = of_half().map(|(_, distance)| *distance).collect();
+        (share, clipped_variance(&distances), distances.len())
+    };
+    let ((many_share, many_variance, many_count), (few_share, few_variance, few_count)) = (half(false), half(true));
+    if few_count < STEPS_MIN / 2 || many_count < STEPS_MIN / 2 || few_share < COUNT_RATIO_MIN * many_share {
+        return (0.0, clipped_variance(&distances).max(SIGMA_MIN * SIGMA_MIN));
+    }
+    let of_requests = ((few_variance - many_variance) / (few_share - many_share)).clamp(0.0, few_variance / few_share);
+    let of_steps = (many_variance - of_requests * many_share).max(0.0);
+    if of_requests + of_steps <= 0.0 { (0.0, SIGMA_MIN * SIGMA_MIN) } else { (of_requests, of_steps) }
+}
+
+/// Returns the distances of all steps from those `lag` later, in units of their spread.
+fn distances(values: &[f64], variances: &[f64], lag: usize) -> Vec<f64> {
+    let later = values.iter().zip(variances).skip(lag);
+    let pairs = values.iter().zip(variances).zip(later);
+    pairs
+        .map(|((value, variance), (later, later_variance))| (later - value) / (variance + later_variance).sqrt())
+        .collect()
+}
+
+/// Returns the variance without what shifts and outliers add to it.
+fn clipped_variance(distances: &[f64]) -> f64 {
+    let limit = limit(distances);
+    let squares = distances.iter().map(|distance| (distance * distance).min(limit));
+    squares.sum::<f64>() / distances.len().max(1) as f64 / CLIPPED_VARIANCE
+}
+
+/// Returns the mean square, where no distance counts for more than if both of its steps were clipped.
+fn bounded_mean(distances: &[f64]) -> f64 {
+    let limit = 2.0 * limit(distances);
+    distances.iter().map(|distance| (distance * distance).min(limit)).sum::<f64>() / distances.len().max(1) as f64
+}
+
+/// Returns the square of the largest distance that is taken for noise.
+fn limit(distances: &[f64]) -> f64 {
+    let mut sizes: Vec<f64> = distances.iter().map(|distance| distance.abs()).collect();
+    // Where most distances are 0, the median of them tells nothing, the mean does.
+    let typical = match middle(&mut sizes) {
+        0.0 => sizes.iter().sum::<f64>() / sizes.len().max(1) as f64,
+        typical => typical,
+    };
+    let sigma = MAD_TO_SIGMA * typical;
+    (CLIP * sigma).powi(2).max(f64::MIN_POSITIVE)
+}
+
+/// Returns the middle one, the upper of two; 0 of none. The order of `values` is lost.
+pub(super) fn middle(values: &mut [f64]) -> f64 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    let half = values.len() / 2;
+    *values.select_nth_unstable_by(half, f64::total_cmp).1
+}
