@@ -269,10 +269,10 @@ fn run_properties(report: &AnalysisReport) -> BTreeMap<&'static str, Value> {
 
 /// The verdict, and what the judgement lacks: no viewer may take silence for a pass.
 fn notifications(report: &AnalysisReport) -> Vec<Notification> {
+    // An error would say that the tool failed, and not the run.
     let level = match words::verdict_weight(report.verdict.kind) {
-        Weight::Fails => "error",
-        Weight::Unconfirmed | Weight::Warns => "warning",
-        Weight::Notes => "note",
+        Weight::Unconfirmed => "warning",
+        Weight::Fails | Weight::Warns | Weight::Notes => "note",
     };
     let verdict = format!("{}: {}", words::verdict(report.verdict.kind), words::reasons(report));
     let mut notifications = vec![Notification { level, message: message(&verdict) }];
