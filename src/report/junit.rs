@@ -158,7 +158,7 @@ fn thresholds(report: &AnalysisReport) -> Vec<Case> {
 fn findings(report: &AnalysisReport) -> Vec<Case> {
     let case = |finding: &Finding| Case {
         name: format!("{}: {}", finding.kind.name(), words::series(&finding.series)),
-        outcome: match words::weight(report, finding) {
+        outcome: match words::finding_weight(report, finding) {
             Weight::Fails => Outcome::Failed,
             Weight::Unconfirmed => Outcome::Skipped,
             Weight::Warns | Weight::Notes => Outcome::Passed,

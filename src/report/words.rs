@@ -63,7 +63,7 @@ pub fn problems(report: &AnalysisReport) -> Vec<Problem<'_>> {
     };
     let findings = report.findings.iter().filter(|finding| !is_repeated(finding)).map(|finding| Problem {
         kind: finding.kind,
-        weight: weight(report, finding),
+        weight: finding_weight(report, finding),
         subject: series(&finding.series),
         told: told(finding),
         fingerprint: name(&finding.id),
@@ -72,11 +72,15 @@ pub fn problems(report: &AnalysisReport) -> Vec<Problem<'_>> {
     thresholds.chain(findings).collect()
 }
 
-pub fn weight(report: &AnalysisReport, finding: &Finding) -> Weight {
-    match (finding.direction, finding.severity) {
+pub fn finding_weight(report: &AnalysisReport, finding: &Finding) -> Weight {
+    weight(report.verdict.kind, finding.direction, finding.severity)
+}
+
+fn weight(verdict: VerdictKind, direction: Direction, severity: Severity) -> Weight {
+    match (direction, severity) {
         (Direction::Better | Direction::Changed, _) => Weight::Notes,
         (Direction::Worse, Severity::Minor) => Weight::Warns,
-        (Direction::Worse, Severity::Critical | Severity::Major) => match report.verdict.kind {
+        (Direction::Worse, Severity::Critical | Severity::Major) => match verdict {
             VerdictKind::Regressed | VerdictKind::ThresholdsFailed => Weight::Fails,
             VerdictKind::Suspect | VerdictKind::Inconclusive => Weight::Unconfirmed,
             VerdictKind::Pass => Weight::Warns,
@@ -425,6 +429,27 @@ mod tests {
         check(Scale::Difference, 12.3, None, ms, "+12.30 ms");
         check(Scale::Difference, -12.3, None, ms, "-12.30 ms");
         check(Scale::Ratio, f64::INFINITY, None, ms, "not known");
+    }
+
+    #[test]
+    fn nothing_is_red_where_the_verdict_is_not() {
+        use Direction::{Better, Changed, Worse};
+        use Severity::{Critical, Major, Minor};
+        use VerdictKind::{Inconclusive, Pass, Regressed, Suspect, ThresholdsFailed};
+        for (verdict, direction, severity, expected) in [
+            (Regressed, Worse, Critical, Weight::Fails),
+            (Regressed, Worse, Major, Weight::Fails),
+            (ThresholdsFailed, Worse, Major, Weight::Fails),
+            (Regressed, Worse, Minor, Weight::Warns),
+            (Regressed, Better, Critical, Weight::Notes),
+            (Regressed, Changed, Major, Weight::Notes),
+            (Suspect, Worse, Critical, Weight::Unconfirmed),
+            (Inconclusive, Worse, Major, Weight::Unconfirmed),
+            (Inconclusive, Worse, Minor, Weight::Warns),
+            (Pass, Worse, Critical, Weight::Warns),
+        ] {
+            assert_eq!(weight(verdict, direction, severity), expected, "{verdict:?} {direction:?} {severity:?}");
+        }
     }
 
     #[test]

@@ -182,7 +182,8 @@ fn check_junit(report: &AnalysisReport, schema: &BTreeMap<String, Declared>) -> 
     let names: BTreeSet<_> = cases.iter().map(|(identity, _)| identity).collect();
     prop_assert_eq!(names.len(), cases.len(), "two of one name");
     let failed = cases.iter().filter(|(_, outcome)| outcome == "failure").count();
-    let fails = report.findings.iter().filter(|finding| words::weight(report, finding) == Weight::Fails).count();
+    let fails =
+        report.findings.iter().filter(|finding| words::finding_weight(report, finding) == Weight::Fails).count();
     let thresholds = report.thresholds.iter().filter(|threshold| !words::held(threshold)).count();
     let verdict = matches!(report.verdict.kind, VerdictKind::Regressed | VerdictKind::ThresholdsFailed);
     prop_assert_eq!(failed, fails + thresholds + usize::from(verdict));
