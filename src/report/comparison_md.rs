@@ -55,6 +55,7 @@ impl Layout1Summary {
     }
 }
 
+/// Which way a figure is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Good {
     Lower,
@@ -181,16 +182,10 @@ fn top(
     for (index, row) in rows.iter().take(TOP).enumerate() {
         let (now, before) = (row.value(row.current), row.value(row.baseline));
         text += &format!("### {}. {}\n\n", index + 1, row.metric.name);
-        text += &format!("- **Current**: {now}\n- **Baseline**: {before} ({})\n", row.baseline_name());
+        text += &format!("- **Current**: {now}\n- **Baseline**: {before} ({})\n", plain_name(row.baseline_name));
         text += &format!("- **Change**: {} {mark}\n\n", row.change());
     }
     text
-}
-
-impl Row<'_> {
-    fn baseline_name(&self) -> String {
-        plain_name(self.baseline_name)
-    }
 }
 
 fn row<'a>(metric: &'static Metric, current: &Layout1Summary, baseline: &'a Layout1Summary) -> Option<Row<'a>> {
@@ -256,5 +251,43 @@ mod tests {
         ] {
             assert_eq!(to_fixed_2(value), expected, "{value}");
         }
+    }
+
+    /// The text is what layout 1 wrote of two smoke runs; the values are any that round to it.
+    #[test]
+    fn as_layout_1_writes_it() {
+        let summary = |file_name: &str, response_avg_ms, vus_max| Layout1Summary {
+            file_name: file_name.into(),
+            response_avg_ms: Some(response_avg_ms),
+            vus_max: Some(vus_max),
+            ..Layout1Summary::default()
+        };
+        let comparison = Layout1Comparison {
+            client: "demo".into(),
+            test: "smoke".into(),
+            date: "2026-11-22T21:10:05.898Z".into(),
+            current: summary("k6-summary-2026-11-22_21-09-59-252Z.json", 44.46175, 3.0),
+            baselines: vec![summary("k6-summary-2026-11-22_21-09-13-576Z.json", 2.439, 3.0)],
+        };
+        let expected = "# Performance Comparison Report\n\n\
+            **Client**: demo\n\
+            **Test**: smoke\n\
+            **Date**: 2026-11-22T21:10:05.898Z\n\
+            **Current Result**: k6-summary-2026-11-22_21-09-59-252Z.json\n\n\
+            ## Baselines Compared\n\n\
+            1. k6-summary-2026-11-22_21-09-13-576Z.json\n\n\
+            ## Top 3 Improvements\n\n\
+            No significant improvements detected.\n\
+            ## Top 3 Degradations\n\n\
+            ### 1. Response Time (avg)\n\n\
+            - **Current**: 44.46 ms\n\
+            - **Baseline**: 2.44 ms (k6-summary-2026-11-22_21-09-13-576Z.json)\n\
+            - **Change**: +1722.95% ⚠️\n\n\
+            ## Detailed Comparison\n\n\
+            | Metric | Current | Baseline | Change | Status |\n\
+            |--------|---------|----------|--------|--------|\n\
+            | Response Time (avg) | 44.46 ms | 2.44 ms | +1722.95% | ❌ |\n\
+            | Virtual Users (max) | 3.00  | 3.00  | 0.00% | ➡️ |\n";
+        assert_eq!(render(&comparison), expected);
     }
 }

@@ -10,6 +10,7 @@ use std::io;
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
 
+use crate::model::finding::Finding;
 use crate::model::report::{AnalysisReport, VerdictKind};
 
 use super::text::second;
@@ -70,14 +71,16 @@ fn write_suite(xml: &mut Writer<Vec<u8>>, report: &AnalysisReport, suite: &str, 
     if let Some(start) = report.run.started_at {
         element = element.with_attribute(("timestamp", &*second(start).replace(' ', "T")));
     }
-    // The run's time is told once, or CI would add it up.
+    // The run's time stands once, or CI would add it up; so do the properties.
     if let Some(seconds) = report.run.duration_seconds.filter(|seconds| suite == "verdict" && is_time(*seconds)) {
         element = element.with_attribute(("time", &*format!("{seconds:.3}")));
     }
     // A point would make packages of a test's name.
     let class = format!("{}.{suite}", test.replace('.', "_"));
     element.write_inner_content(|xml| {
-        write_properties(xml, report)?;
+        if suite == "verdict" {
+            write_properties(xml, report)?;
+        }
         cases.iter().try_for_each(|case| write_case(xml, &class, case))
     })?;
     Ok(())
@@ -153,9 +156,9 @@ fn thresholds(report: &AnalysisReport) -> Vec<Case> {
 }
 
 fn findings(report: &AnalysisReport) -> Vec<Case> {
-    let case = |finding: &crate::model::finding::Finding| Case {
+    let case = |finding: &Finding| Case {
         name: format!("{}: {}", finding.kind.name(), words::series(&finding.series)),
-        outcome: match words::weight(report, finding) {
+        outcome: match words::finding_weight(report, finding) {
             Weight::Fails => Outcome::Failed,
             Weight::Unconfirmed => Outcome::Skipped,
             Weight::Warns | Weight::Notes => Outcome::Passed,

@@ -2,8 +2,9 @@
 
 use std::fmt::{Result, Write};
 
+use crate::model::comparison::ComparisonRow;
 use crate::model::finding::{Evidence, Finding};
-use crate::model::report::{AnalysisReport, EndpointReport, VerdictKind};
+use crate::model::report::{AnalysisReport, EndpointReport, Latency, VerdictKind};
 use crate::model::time::Timestamp;
 
 use super::columns::{counted, thousands};
@@ -44,7 +45,7 @@ fn within(report: &AnalysisReport, bytes_max: usize) -> String {
 }
 
 fn write_page(page: &mut String, report: &AnalysisReport, rows_max: usize) -> Result {
-    writeln!(page, "## {}: load test {}", words::verdict(report.verdict.kind), code(&report.run.test))?;
+    writeln!(page, "## {}: load test {}\n", words::verdict(report.verdict.kind), code(&report.run.test))?;
     list(page, report.verdict.reasons.iter().map(|reason| prose(reason)), rows_max)?;
     if report.verdict.kind == VerdictKind::Suspect {
         writeln!(page, "\nOne run does not settle it: run the test again.")?;
@@ -189,7 +190,7 @@ fn write_comparison(page: &mut String, report: &AnalysisReport, rows_max: usize)
         count => format!(" ({}, {})", prose(&report.baseline.kind), counted(count, "run")),
     };
     writeln!(page, "The baseline is run {}{runs}. {}\n", code(&comparison.base.id), prose(&comparison.method))?;
-    let row = |row: &crate::model::comparison::ComparisonRow| {
+    let row = |row: &ComparisonRow| {
         let figure = |value: Option<f64>| value.map_or("-".to_owned(), |v| words::figure_of(v, row.unit, &row.series));
         let mark = match (row.is_found, row.direction) {
             (true, Some(direction)) => format!("**{}**", words::direction(direction)),
@@ -209,7 +210,7 @@ fn write_endpoints(page: &mut String, report: &AnalysisReport, rows_max: usize) 
     }
     writeln!(page, "\n### Endpoints\n\nLatency in milliseconds, of the requests that k6 expected to succeed.\n")?;
     let row = |endpoint: &EndpointReport| {
-        let latency = |figure: fn(&crate::model::report::Latency) -> f64| match &endpoint.latency_ms {
+        let latency = |figure: fn(&Latency) -> f64| match &endpoint.latency_ms {
             Some(latency) => words::short(figure(latency)),
             None => "-".to_owned(),
         };
@@ -234,7 +235,10 @@ fn write_generator(page: &mut String, report: &AnalysisReport, rows_max: usize) 
     let Some(generator) = &report.generator else { return Ok(()) };
     let state =
         if generator.healthy { "The load generator was healthy." } else { "The load generator was in trouble." };
-    writeln!(page, "\n### Load generator\n\n{state}\n")?;
+    writeln!(page, "\n### Load generator\n\n{state}")?;
+    if !generator.reasons.is_empty() {
+        writeln!(page)?;
+    }
     list(page, generator.reasons.iter().map(|reason| prose(reason)), rows_max)
 }
 

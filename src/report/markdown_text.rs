@@ -58,12 +58,18 @@ fn prose_word(word: &str, is_first: bool) -> String {
     if tail.len() <= 1 { format!("{}{tail}", span(body)) } else { span(word) }
 }
 
+/// Parsers take no fence of more than 80 backticks (cmark's `MAXBACKTICKS`); a name with so many wants no such care.
+const BACKTICKS_MAX: usize = 8;
+
 /// A fence that is longer than every run of backticks within.
 fn span(text: &str) -> String {
     let (mut longest, mut run) = (0, 0);
     for letter in text.chars() {
         run = if letter == '`' { run + 1 } else { 0 };
         longest = longest.max(run);
+    }
+    if longest > BACKTICKS_MAX {
+        return span(&text.replace('`', "\u{fffd}"));
     }
     let fence = "`".repeat(longest + 1);
     // One space at each end is taken off again where both are there.
@@ -84,6 +90,7 @@ mod tests {
             ("``", "``` `` ```"),
             ("</script>", "`</script>`"),
             ("@everyone #1", "`@everyone #1`"),
+            ("a`````````b", "`a\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}b`"),
             ("", "`(no name)`"),
         ] {
             assert_eq!(code(name), expected);

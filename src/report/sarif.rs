@@ -269,10 +269,10 @@ fn run_properties(report: &AnalysisReport) -> BTreeMap<&'static str, Value> {
 
 /// The verdict, and what the judgement lacks: no viewer may take silence for a pass.
 fn notifications(report: &AnalysisReport) -> Vec<Notification> {
+    // An error would say that the tool failed, and not the run.
     let level = match words::verdict_weight(report.verdict.kind) {
-        Weight::Fails => "error",
-        Weight::Unconfirmed | Weight::Warns => "warning",
-        Weight::Notes => "note",
+        Weight::Unconfirmed => "warning",
+        Weight::Fails | Weight::Warns | Weight::Notes => "note",
     };
     let verdict = format!("{}: {}", words::verdict(report.verdict.kind), words::reasons(report));
     let mut notifications = vec![Notification { level, message: message(&verdict) }];
@@ -327,12 +327,12 @@ fn version_control(report: &AnalysisReport) -> Option<VersionControl> {
 
 /// Returns the first input's name as a relative reference: below the working folder as it is, else its last part.
 pub fn source_uri(report: &AnalysisReport) -> String {
-    let name = report.run.sources.first().map_or("", |source| source.name.as_str());
+    // As from a pipe, where there is none.
+    let name = report.run.sources.first().map_or("-", |source| source.name.as_str());
     let name = words::sentence(name).replace('\\', "/");
     let is_elsewhere = name.starts_with('/') || name.contains(':') || name.split('/').any(|part| part == "..");
     let parts: Vec<String> = name.split('/').filter(|part| !matches!(*part, "" | "." | "..")).map(segment).collect();
     let parts = if is_elsewhere { &parts[parts.len().saturating_sub(1)..] } else { &parts[..] };
-    // `-` is what an input from a pipe is called.
     match parts.join("/") {
         uri if uri.is_empty() || uri == "-" => UNNAMED_SOURCE.to_owned(),
         uri => uri,
@@ -349,4 +349,68 @@ fn segment(text: &str) -> String {
         }
     }
     segment
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn report(sources: &[&str], ci_url: &str) -> AnalysisReport {
+        let source = |name: &&str| {
+            json!({ "name": name, "kind": "k6_json", "bytes": 0, "lines_read": 0, "lines_rejected": 0,
+                "truncated": false, "rejections": [] })
+        };
+        let report = json!({
+            "schema_version": 1,
+            "run": { "id": "1", "test": "checkout", "environment": "staging", "tags": {}, "partial": false,
+                "commit": "1ecfd275", "ci_url": ci_url, "sources": sources.iter().map(source).collect::<Vec<_>>() },
+            "verdict": { "kind": "pass", "reasons": [] },
+            "totals": {}, "metrics": [], "endpoints": [], "thresholds": [], "phases": { "rule": "" },
+            "baseline": { "kind": "none", "runs": [], "comparable": false, "differences": [] },
+            "skipped": [],
+        });
+        serde_json::from_value(report).unwrap()
+    }
+
+    #[test]
+    fn a_source_lies_below_the_working_folder() {
+        for (name, expected) in [
+            ("results/k6.json.gz", "results/k6.json.gz"),
+            ("./k6.json", "k6.json"),
+            ("/home/runner/work/k6.json", "k6.json"),
+            ("../../secret/k6.json", "k6.json"),
+            ("C:\\runs\\k6.json", "k6.json"),
+            ("a b/größe.json", "a%20b/gr%C3%B6%C3%9Fe.json"),
+            ("-", "k6"),
+            ("/", "k6"),
+            ("..", "k6"),
+        ] {
+            assert_eq!(source_uri(&report(&[name], "")), expected);
+        }
+        assert_eq!(source_uri(&report(&[], "")), "k6");
+    }
+
+    #[test]
+    fn the_repository_is_above_the_page_of_its_run() {
+        for (url, expected) in [
+            ("https://github.com/o/r/actions/runs/1/attempts/2", Some("https://github.com/o/r")),
+            ("https://gitlab.example/g/s/r/-/jobs/5", Some("https://gitlab.example/g/s/r")),
+            ("https://ci.example/job/5", None),
+            ("", None),
+        ] {
+            let repository = version_control(&report(&[], url)).map(|found| found.repository_uri);
+            assert_eq!(repository.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn a_message_makes_neither_placeholders_nor_links() {
+        for (text, expected) in
+            [("a{status:200} {0} [b](1)", "a{status:200} { 0} [b] (1)"), ("{", "{"), ("/product/{id}", "/product/{id}")]
+        {
+            assert_eq!(message(text).text, expected);
+        }
+    }
 }

@@ -63,7 +63,7 @@ pub fn problems(report: &AnalysisReport) -> Vec<Problem<'_>> {
     };
     let findings = report.findings.iter().filter(|finding| !is_repeated(finding)).map(|finding| Problem {
         kind: finding.kind,
-        weight: weight(report, finding),
+        weight: finding_weight(report, finding),
         subject: series(&finding.series),
         told: told(finding),
         fingerprint: name(&finding.id),
@@ -72,11 +72,15 @@ pub fn problems(report: &AnalysisReport) -> Vec<Problem<'_>> {
     thresholds.chain(findings).collect()
 }
 
-pub fn weight(report: &AnalysisReport, finding: &Finding) -> Weight {
-    match (finding.direction, finding.severity) {
+pub fn finding_weight(report: &AnalysisReport, finding: &Finding) -> Weight {
+    weight(report.verdict.kind, finding.direction, finding.severity)
+}
+
+fn weight(verdict: VerdictKind, direction: Direction, severity: Severity) -> Weight {
+    match (direction, severity) {
         (Direction::Better | Direction::Changed, _) => Weight::Notes,
         (Direction::Worse, Severity::Minor) => Weight::Warns,
-        (Direction::Worse, Severity::Critical | Severity::Major) => match report.verdict.kind {
+        (Direction::Worse, Severity::Critical | Severity::Major) => match verdict {
             VerdictKind::Regressed | VerdictKind::ThresholdsFailed => Weight::Fails,
             VerdictKind::Suspect | VerdictKind::Inconclusive => Weight::Unconfirmed,
             VerdictKind::Pass => Weight::Warns,
@@ -159,7 +163,10 @@ pub fn threshold_observed(report: &AnalysisReport, threshold: &ThresholdReport) 
 
 /// Words how far inside its limit a value is: `+20 %`.
 pub fn headroom(headroom: f64) -> String {
-    format!("{:+.0} %", headroom * 100.0)
+    match headroom * 100.0 {
+        percent if percent.abs() < HUGE => format!("{percent:+.0} %"),
+        percent => format!("{} %", signed(percent)),
+    }
 }
 
 fn threshold_fingerprint(report: &AnalysisReport, threshold: &ThresholdReport) -> String {
@@ -233,6 +240,7 @@ pub fn percent(fraction: f64) -> String {
     let percent = fraction * 100.0;
     match percent.abs() {
         _ if !percent.is_finite() => "not known".to_owned(),
+        size if size >= HUGE => format!("{} %", short(percent)),
         _ if percent.fract() == 0.0 => format!("{} %", grouped(percent, 0)),
         size if size >= 10.0 => format!("{} %", grouped(percent, 1)),
         size if size >= 0.01 => format!("{percent:.2} %"),
@@ -261,12 +269,15 @@ pub fn change(change: &Change, unit: Unit) -> String {
     let point = size(change.point);
     let Some((low, high)) = change.low.zip(change.high) else { return point };
     let confidence = change.confidence.map_or(String::new(), |confidence| format!("{}: ", percent(confidence)));
-    format!("{point} ({confidence}{} to {})", size(low), size(high))
+    let low = size(low);
+    format!("{point} ({confidence}{} to {})", low.strip_suffix(" points").unwrap_or(&low), size(high))
 }
 
 /// With its sign, and as many digits as a change of this size asks for.
 fn signed(value: f64) -> String {
     let text = match value.abs() {
+        _ if !value.is_finite() => return "not known".to_owned(),
+        size if size >= HUGE => short(value),
         size if size >= 9.95 => grouped(value, 0),
         size if size >= 0.05 => format!("{value:.1}"),
         _ if value == 0.0 => "0".to_owned(),
@@ -290,6 +301,9 @@ pub fn period(from: Option<Timestamp>, until: Option<Timestamp>) -> Option<Strin
 
 /// Words a duration: `29.3 s`, `12 min 05 s`, `3 h 07 min`.
 pub fn duration(seconds: f64) -> String {
+    if !(0.0..HUGE).contains(&seconds) {
+        return format!("{} s", figure(seconds, Unit::None));
+    }
     let whole = seconds.round() as u64;
     match whole {
         0..=119 => format!("{seconds:.1} s"),
@@ -310,12 +324,15 @@ pub fn sentence(text: &str) -> String {
 }
 
 fn clean(text: &str, columns: usize) -> String {
-    let mut letters: Vec<char> = text.chars().map(shown).collect();
-    // Marks that join the letter before them take no column: thousands of them would still be one.
-    if letters.len() > 2 * columns {
-        letters.splice(columns..letters.len() - columns, ['…']);
-    }
-    let cut = cut_middle(&letters.into_iter().collect::<String>(), columns);
+    let letters: String = match text.chars().nth(2 * columns) {
+        None => text.chars().map(shown).collect(),
+        // Marks that join the letter before them take no column: thousands of them would still be one.
+        Some(_) => {
+            let tail = text.char_indices().rev().nth(columns - 1).map_or("", |(start, _)| &text[start..]);
+            text.chars().take(columns).chain(['…']).chain(tail.chars()).map(shown).collect()
+        }
+    };
+    let cut = cut_middle(&letters, columns);
     if cut.trim().is_empty() { "(no name)".to_owned() } else { cut }
 }
 
@@ -328,6 +345,9 @@ fn shown(letter: char) -> char {
         _ => letter,
     }
 }
+
+/// What is larger has an exponent.
+const HUGE: f64 = 1e8;
 
 /// With `decimals`, and the whole part grouped by three.
 fn grouped(value: f64, decimals: usize) -> String {
@@ -343,7 +363,8 @@ fn grouped(value: f64, decimals: usize) -> String {
 pub fn short(value: f64) -> String {
     let magnitude = value.abs();
     match magnitude {
-        _ if magnitude >= 1e8 => format!("{value:.3e}"),
+        _ if !value.is_finite() => "not known".to_owned(),
+        _ if magnitude >= HUGE => format!("{value:.3e}"),
         _ if value == 0.0 => "0".to_owned(),
         _ if value.fract() == 0.0 => grouped(value, 0),
         _ if magnitude >= 1e5 => grouped(value, 0),
@@ -404,16 +425,31 @@ mod tests {
         check(Scale::Ratio, 17.2295, None, ms, "+1,723 %");
         check(Scale::Ratio, 0.0, None, ms, "0 %");
         check(Scale::Ratio, 0.0995, None, ms, "+10 %");
-        check(
-            Scale::Difference,
-            0.099,
-            Some((0.08, 0.12)),
-            Unit::Fraction,
-            "+9.9 points (95 %: +8.0 points to +12 points)",
-        );
+        check(Scale::Difference, 0.099, Some((0.08, 0.12)), Unit::Fraction, "+9.9 points (95 %: +8.0 to +12 points)");
         check(Scale::Difference, 12.3, None, ms, "+12.30 ms");
         check(Scale::Difference, -12.3, None, ms, "-12.30 ms");
         check(Scale::Ratio, f64::INFINITY, None, ms, "not known");
+    }
+
+    #[test]
+    fn nothing_is_red_where_the_verdict_is_not() {
+        use Direction::{Better, Changed, Worse};
+        use Severity::{Critical, Major, Minor};
+        use VerdictKind::{Inconclusive, Pass, Regressed, Suspect, ThresholdsFailed};
+        for (verdict, direction, severity, expected) in [
+            (Regressed, Worse, Critical, Weight::Fails),
+            (Regressed, Worse, Major, Weight::Fails),
+            (ThresholdsFailed, Worse, Major, Weight::Fails),
+            (Regressed, Worse, Minor, Weight::Warns),
+            (Regressed, Better, Critical, Weight::Notes),
+            (Regressed, Changed, Major, Weight::Notes),
+            (Suspect, Worse, Critical, Weight::Unconfirmed),
+            (Inconclusive, Worse, Major, Weight::Unconfirmed),
+            (Inconclusive, Worse, Minor, Weight::Warns),
+            (Pass, Worse, Critical, Weight::Warns),
+        ] {
+            assert_eq!(weight(verdict, direction, severity), expected, "{verdict:?} {direction:?} {severity:?}");
+        }
     }
 
     #[test]
