@@ -87,15 +87,28 @@ pub fn interval(change: &Change, unit: Unit) -> Option<String> {
 }
 
 fn signed(value: f64, scale: Scale, unit: Unit) -> String {
-    let sign = if value > 0.0 { "+" } else { "" };
-    match (scale, unit) {
-        (Scale::Ratio, _) => {
-            let decimals = if value.abs() >= 1.0 { 0 } else { 1 };
-            format!("{sign}{} %", figure(value * 100.0, decimals))
-        }
-        (Scale::Difference, Unit::Fraction) => format!("{sign}{} points", percent(value).trim_end_matches(" %")),
-        (Scale::Difference, _) => format!("{sign}{}", quantity(value, unit)),
+    let size = value.abs();
+    let words = match (scale, unit) {
+        (Scale::Ratio, _) => format!("{} %", figure(size * 100.0, if size >= 1.0 { 0 } else { 1 })),
+        (Scale::Difference, Unit::Fraction) => format!("{} points", percent(size).trim_end_matches(" %")),
+        (Scale::Difference, _) => quantity(size, unit),
+    };
+    format!("{}{words}", sign(value, &words))
+}
+
+/// Returns a plus, or a minus as wide; nothing for what `words` rounds to zero.
+fn sign(value: f64, words: &str) -> &'static str {
+    match words.contains(|letter| matches!(letter, '1'..='9')) {
+        true if value > 0.0 => "+",
+        true if value < 0.0 => "−",
+        _ => "",
     }
+}
+
+/// Words how far inside its limit a threshold is, in percent of the limit: `+31 %`, `−0.3 %`.
+pub fn headroom(fraction: f64) -> String {
+    let words = format!("{} %", figure(fraction.abs() * 100.0, if fraction.abs() < 0.1 { 1 } else { 0 }));
+    format!("{}{words}", sign(fraction, &words))
 }
 
 /// Words which figure of which samples: `p95 of http_req_duration, GET https://shop/cart`.
@@ -173,7 +186,8 @@ mod tests {
     fn changes_have_a_sign_and_an_interval() {
         let moved = |scale, point| Change { scale, point, low: Some(point - 0.1), high: None, confidence: None };
         assert_eq!(change(&moved(Scale::Ratio, 0.382), Unit::Milliseconds), "+38.2 %");
-        assert_eq!(change(&moved(Scale::Ratio, -0.5), Unit::Milliseconds), "-50.0 %");
+        assert_eq!(change(&moved(Scale::Ratio, -0.5), Unit::Milliseconds), "−50.0 %");
+        assert_eq!(change(&moved(Scale::Ratio, -0.0002), Unit::Milliseconds), "0.0 %");
         assert_eq!(change(&moved(Scale::Ratio, 1.27), Unit::Milliseconds), "+127 %");
         assert_eq!(change(&moved(Scale::Difference, 0.0704), Unit::Fraction), "+7.04 points");
         assert_eq!(change(&moved(Scale::Difference, 12.0), Unit::Milliseconds), "+12 ms");

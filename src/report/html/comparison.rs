@@ -53,7 +53,7 @@ pub fn comparison(page: &mut String, report: &AnalysisReport) -> Result {
     }
     writeln!(
         page,
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Comparison\"><table class=\"stack\" data-sortable><thead><tr><th scope=\"col\" data-sort=\"text\">Figure</th><th scope=\"col\" class=\"n\" data-sort=\"number\">Baseline</th><th scope=\"col\" class=\"n\" data-sort=\"number\">This run</th><th scope=\"col\" class=\"n\" data-sort=\"number\">Change</th><th scope=\"col\">Interval</th><th scope=\"col\" data-sort=\"text\">Judged</th></tr></thead><tbody>"
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table: comparison\"><table class=\"stack\" data-sortable><thead><tr><th scope=\"col\" data-sort=\"text\">Figure</th><th scope=\"col\" class=\"n\" data-sort=\"number\">Baseline</th><th scope=\"col\" class=\"n\" data-sort=\"number\">This run</th><th scope=\"col\" class=\"n\" data-sort=\"number\">Change</th><th scope=\"col\">Interval</th><th scope=\"col\" data-sort=\"text\">Judged</th></tr></thead><tbody>"
     )?;
     let (ratio, difference) = (reach(comparison, Scale::Ratio), reach(comparison, Scale::Difference));
     for one in &comparison.rows {

@@ -31,8 +31,12 @@ pub fn endpoints(page: &mut String, report: &AnalysisReport) -> Result {
         page,
         "</p><div class=\"tools\" hidden><label>Filter <input type=\"search\" id=\"filter\" placeholder=\"name, method, status\" autocomplete=\"off\" spellcheck=\"false\"></label><label class=\"narrow-only\">Sort by <select id=\"sort\"></select></label><output id=\"filtered\" class=\"muted\" aria-live=\"polite\"></output></div>"
     )?;
-    let changes = changes(report);
-    let columns = [
+    let columns = Columns::of(report);
+    write!(
+        page,
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table: endpoints\"><table id=\"endpoint-table\" class=\"stack wide\" data-sortable><thead><tr>"
+    )?;
+    let heads = [
         ("Endpoint", "text", true),
         ("Requests", "number", true),
         ("Rate /s", "number", true),
@@ -41,43 +45,59 @@ pub fn endpoints(page: &mut String, report: &AnalysisReport) -> Result {
         ("p95", "number", true),
         ("p99", "number", true),
         ("Max", "number", true),
-        ("p95 of failed", "number", report.endpoints.iter().any(|endpoint| endpoint.failed_latency_ms.is_some())),
-        ("p95 vs baseline", "number", !changes.is_empty()),
+        ("p95 failed", "number", columns.has_failed_latency),
+        ("p95 change", "number", !columns.changes.is_empty()),
         ("p95 over time", "", report.timeline.is_some()),
         ("Statuses", "text", true),
     ];
-    write!(
-        page,
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Endpoints\"><table id=\"endpoint-table\" class=\"stack wide\" data-sortable><thead><tr>"
-    )?;
-    for (label, kind, _) in columns.iter().filter(|(_, _, is_there)| *is_there) {
+    for (label, kind, _) in heads.iter().filter(|(_, _, is_there)| *is_there) {
         let class = if *kind == "number" { " class=\"n\"" } else { "" };
         let sort = if kind.is_empty() { String::new() } else { format!(" data-sort=\"{kind}\"") };
         write!(page, "<th scope=\"col\"{class}{sort}>{label}</th>")?;
     }
     writeln!(page, "</tr></thead><tbody>")?;
     for (index, endpoint) in report.endpoints.iter().enumerate() {
-        row(page, report, index, endpoint, &changes)?;
+        row(page, report, &columns, index, endpoint)?;
     }
     writeln!(page, "</tbody></table></div></section>")
+}
+
+/// What the table shows only where it tells endpoints apart.
+struct Columns<'a> {
+    has_scenario: bool,
+    has_failed_latency: bool,
+    /// How p95 moved, by the endpoint's place in the report.
+    changes: BTreeMap<usize, &'a ComparisonRow>,
+}
+
+impl Columns<'_> {
+    fn of(report: &AnalysisReport) -> Columns<'_> {
+        let rows = report.comparison.iter().flat_map(|comparison| &comparison.rows);
+        let is_p95 = |row: &&ComparisonRow| {
+            row.series.metric == "http_req_duration" && row.series.statistic.as_deref() == Some("p95")
+        };
+        let first = report.endpoints.first().map(|endpoint| &endpoint.scenario);
+        Columns {
+            has_scenario: report.endpoints.iter().any(|endpoint| Some(&endpoint.scenario) != first),
+            has_failed_latency: report.endpoints.iter().any(|endpoint| endpoint.failed_latency_ms.is_some()),
+            changes: rows.filter(is_p95).filter_map(|row| Some((index_of(report, &row.series)?, row))).collect(),
+        }
+    }
 }
 
 fn row(
     page: &mut String,
     report: &AnalysisReport,
+    columns: &Columns,
     index: usize,
     endpoint: &EndpointReport,
-    changes: &BTreeMap<(&str, Option<&str>), &ComparisonRow>,
 ) -> Result {
     let shown = shown_name(report, endpoint);
-    write!(page, "<tr data-e=\"{index}\"><th scope=\"row\" data-v=\"{}\">{}", text(&shown), method(endpoint))?;
+    write!(page, "<tr><th scope=\"row\" data-v=\"{}\">{}", text(&shown), method(endpoint))?;
     write!(page, "{}", name(&shown, NAME_COLUMNS))?;
-    let place: Vec<String> = [&endpoint.scenario, &endpoint.group]
-        .into_iter()
-        .flatten()
-        .filter(|words| !words.is_empty())
-        .map(|words| name(words, 40))
-        .collect();
+    let scenario = endpoint.scenario.iter().filter(|_| columns.has_scenario);
+    let place = scenario.chain(&endpoint.group).filter(|words| !words.is_empty()).map(|words| name(words, 40));
+    let place: Vec<String> = place.collect();
     if !place.is_empty() {
         write!(page, "<small class=\"muted\">{}</small>", place.join(", "))?;
     }
@@ -85,50 +105,45 @@ fn row(
     let count = endpoint.requests_count;
     write!(page, "<td class=\"n\" data-l=\"Requests\" data-v=\"{count}\">{}</td>", thousands(count))?;
     cell(page, "Rate /s", endpoint.requests_per_second, short, "")?;
-    let tone = if endpoint.failed_requests_rate.is_some_and(|rate| rate > 0.0) { "bad" } else { "" };
+    let tone = if endpoint.failed_requests_rate == Some(0.0) { "muted" } else { "" };
     cell(page, "Failed", endpoint.failed_requests_rate, percent, tone)?;
     let latency = endpoint.latency_ms.as_ref();
     cell(page, "Med", latency.map(|latency| latency.med), short, "")?;
     cell(page, "p95", latency.map(|latency| latency.p95), short, "strong")?;
     cell(page, "p99", latency.map(|latency| latency.p99), short, "")?;
     cell(page, "Max", latency.map(|latency| latency.max), short, "")?;
-    if report.endpoints.iter().any(|endpoint| endpoint.failed_latency_ms.is_some()) {
-        cell(page, "p95 of failed", endpoint.failed_latency_ms.as_ref().map(|latency| latency.p95), short, "")?;
+    if columns.has_failed_latency {
+        cell(page, "p95 failed", endpoint.failed_latency_ms.as_ref().map(|latency| latency.p95), short, "")?;
     }
-    if !changes.is_empty() {
-        match changes.get(&(endpoint.name.as_str(), endpoint.method.as_deref())) {
-            Some(row) => {
-                let (tone, words) = marks::direction(row.direction);
-                let moved = row.change.as_ref().map_or("-".to_owned(), |moved| change(moved, row.unit));
-                let point = row.change.as_ref().map_or(String::new(), |moved| moved.point.to_string());
-                let words = if tone == "even" { String::new() } else { format!(" <small>{words}</small>") };
-                write!(
-                    page,
-                    "<td class=\"n {tone}\" data-l=\"p95 vs baseline\" data-v=\"{point}\">{moved}{words}</td>"
-                )?;
-            }
-            None => write!(page, "<td class=\"n\" data-l=\"p95 vs baseline\" data-v=\"\">-</td>")?,
-        }
+    if !columns.changes.is_empty() {
+        change_cell(page, columns.changes.get(&index).copied())?;
     }
-    if let Some(timeline) = &report.timeline {
-        let spark =
-            timeline.endpoints.get(index).and_then(|series| marks::spark(&series.p95_ms, "")).unwrap_or_default();
-        let is_shown = index < timeline::endpoints_shown(timeline);
-        let button = if is_shown {
-            format!(
-                "<button type=\"button\" class=\"quiet show-endpoint\" data-endpoint=\"{index}\" aria-label=\"Show {} over time\" hidden>{spark}</button>",
-                text(&shown)
-            )
-        } else {
-            String::new()
-        };
-        // Without a script the picture alone stands there.
+    over_time(page, report, index, &shown)?;
+    writeln!(page, "<td data-l=\"Statuses\" class=\"statuses\">{}</td></tr>", statuses(endpoint))
+}
+
+fn change_cell(page: &mut String, row: Option<&ComparisonRow>) -> Result {
+    let moved = row.and_then(|row| Some((row, row.change.as_ref()?)));
+    let Some((row, moved)) = moved else { return cell(page, "p95 change", None, short, "") };
+    let (tone, words) = marks::direction(row.direction);
+    let words = if tone == "even" { String::new() } else { format!(" <small>{words}</small>") };
+    cell(page, "p95 change", Some(moved.point), |_| format!("{}{words}", change(moved, row.unit)), tone)
+}
+
+/// The endpoint's p95 as a small line; with a script, it leads to the charts.
+fn over_time(page: &mut String, report: &AnalysisReport, index: usize, shown: &str) -> Result {
+    let Some(timeline) = &report.timeline else { return Ok(()) };
+    let spark = timeline.endpoints.get(index).and_then(|series| marks::spark(&series.p95_ms, ""));
+    let spark = spark.unwrap_or_default();
+    write!(page, "<td data-l=\"p95 over time\" class=\"over-time\">")?;
+    if index < timeline::endpoints_shown(timeline) {
         write!(
             page,
-            "<td data-l=\"p95 over time\" class=\"over-time\">{button}<span class=\"plain\">{spark}</span></td>"
+            "<button type=\"button\" class=\"quiet show-endpoint\" data-endpoint=\"{index}\" aria-label=\"Show {} over time\" hidden></button>",
+            text(shown)
         )?;
     }
-    writeln!(page, "<td data-l=\"Statuses\" class=\"statuses\">{}</td></tr>", statuses(endpoint))
+    write!(page, "<span class=\"plain\">{spark}</span></td>")
 }
 
 fn cell(page: &mut String, label: &str, value: Option<f64>, words: impl Fn(f64) -> String, class: &str) -> Result {
@@ -143,27 +158,16 @@ fn cell(page: &mut String, label: &str, value: Option<f64>, words: impl Fn(f64) 
 fn statuses(endpoint: &EndpointReport) -> String {
     let mut by_count: Vec<(&String, &u64)> = endpoint.statuses.iter().collect();
     by_count.sort_by(|left, right| right.1.cmp(left.1));
-    let shown = by_count
-        .iter()
-        .take(STATUSES_SHOWN)
-        .map(|(status, count)| format!("{} <small>× {}</small>", name(status, 12), thousands(**count)));
-    let mut shown: Vec<String> = shown.collect();
-    if by_count.len() > STATUSES_SHOWN {
-        shown.push(format!("<small>{} more</small>", by_count.len() - STATUSES_SHOWN));
-    }
-    shown.join(", ")
-}
-
-/// Returns how p95 of each endpoint moved, by name and method.
-fn changes(report: &AnalysisReport) -> BTreeMap<(&str, Option<&str>), &ComparisonRow> {
-    let rows = report.comparison.iter().flat_map(|comparison| &comparison.rows);
-    let p95 =
-        rows.filter(|row| row.series.metric == "http_req_duration" && row.series.statistic.as_deref() == Some("p95"));
-    p95.filter_map(|row| {
-        let tag = |name: &str| row.series.tags.get(name).map(String::as_str);
-        Some(((tag("name")?, tag("method")), row))
-    })
-    .collect()
+    let shown = by_count.iter().take(STATUSES_SHOWN).enumerate();
+    // Of the most common, the count is nearly that of all requests.
+    let shown = shown.map(|(index, (status, count))| {
+        let times = if index > 0 { format!(" × {}", thousands(**count)) } else { String::new() };
+        let comma = if index + 1 < by_count.len() { ", " } else { "" };
+        format!("<span>{}{times}{comma}</span> ", name(status, 12))
+    });
+    let more = by_count.len().saturating_sub(STATUSES_SHOWN);
+    let more = if more > 0 { format!("{more} more") } else { String::new() };
+    shown.collect::<String>() + &more
 }
 
 /// Returns the endpoint that a series is of, by its place in the report.

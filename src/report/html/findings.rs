@@ -77,7 +77,7 @@ fn card(page: &mut String, report: &AnalysisReport, number: usize, finding: &Fin
         "</p><h3 id=\"finding-{number}-h\"><span class=\"number\">{number}</span> {}</h3>",
         text(&finding.title)
     )?;
-    figures(page, finding)?;
+    figures(page, report, number, finding)?;
     write!(
         page,
         "<p class=\"series muted\">{}",
@@ -89,7 +89,6 @@ fn card(page: &mut String, report: &AnalysisReport, number: usize, finding: &Fin
     writeln!(page, "</p>")?;
     also(page, report, finding)?;
     evidence(page, report, number, finding)?;
-    show_button(page, report, number, finding)?;
     writeln!(page, "</article>")
 }
 
@@ -103,7 +102,7 @@ fn when(finding: &Finding) -> Option<String> {
     }
 }
 
-fn figures(page: &mut String, finding: &Finding) -> Result {
+fn figures(page: &mut String, report: &AnalysisReport, number: usize, finding: &Finding) -> Result {
     write!(
         page,
         "<div class=\"finding-figures\"><p><span class=\"label\">Observed</span><strong>{}</strong></p>",
@@ -130,6 +129,7 @@ fn figures(page: &mut String, finding: &Finding) -> Result {
             )?;
         }
     }
+    show_button(page, report, number, finding)?;
     writeln!(page, "</div>")
 }
 
@@ -225,7 +225,7 @@ fn show_button(page: &mut String, report: &AnalysisReport, number: usize, findin
     let endpoint = endpoint.map_or(String::new(), |index| index.to_string());
     writeln!(
         page,
-        "<button type=\"button\" class=\"quiet show\" data-from=\"{}\" data-until=\"{}\" data-endpoint=\"{endpoint}\" hidden>Show finding {number} over time</button>",
+        "<button type=\"button\" class=\"quiet show\" data-from=\"{}\" data-until=\"{}\" data-endpoint=\"{endpoint}\" hidden>Show over time<span class=\"unseen\">, finding {number}</span></button>",
         seconds(finding.from),
         seconds(finding.until)
     )

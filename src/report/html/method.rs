@@ -27,7 +27,7 @@ pub fn metrics(page: &mut String, report: &AnalysisReport) -> Result {
     if !trends.is_empty() {
         write!(
             page,
-            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Trends\"><table><thead><tr><th scope=\"col\">Trend</th><th scope=\"col\" class=\"n\">Samples</th>"
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table: trends\"><table><thead><tr><th scope=\"col\">Trend</th><th scope=\"col\" class=\"n\">Samples</th>"
         )?;
         TREND_VALUES
             .iter()
@@ -94,7 +94,7 @@ pub fn rejected(page: &mut String, report: &AnalysisReport) -> Result {
     section(page, "input", "Input", &note)?;
     writeln!(
         page,
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Inputs\"><table class=\"stack\"><thead><tr><th scope=\"col\">Input</th><th scope=\"col\">Kind</th><th scope=\"col\" class=\"n\">Size</th><th scope=\"col\" class=\"n\">Lines</th><th scope=\"col\" class=\"n\">Rejected</th><th scope=\"col\">SHA-256</th></tr></thead><tbody>"
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table: inputs\"><table class=\"stack\"><thead><tr><th scope=\"col\">Input</th><th scope=\"col\">Kind</th><th scope=\"col\" class=\"n\">Size</th><th scope=\"col\" class=\"n\">Lines</th><th scope=\"col\" class=\"n\">Rejected</th><th scope=\"col\">SHA-256</th></tr></thead><tbody>"
     )?;
     for source in sources {
         let tone = if source.lines_rejected > 0 { "bad" } else { "" };

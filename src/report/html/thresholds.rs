@@ -6,7 +6,7 @@ use crate::model::metric::Unit;
 use crate::model::report::{AnalysisReport, ThresholdJudge, ThresholdReport};
 use crate::model::threshold::{Aggregation, Expression, split_metric_filter};
 use crate::report::columns::counted;
-use crate::report::figures::{figure, quantity};
+use crate::report::figures::{headroom, quantity};
 
 use super::escape::name;
 use super::{endpoints, marks, section};
@@ -22,7 +22,7 @@ pub fn thresholds(page: &mut String, report: &AnalysisReport) -> Result {
     section(page, "thresholds", "Thresholds", &note)?;
     writeln!(
         page,
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Thresholds\"><table class=\"stack\"><thead><tr><th scope=\"col\">Result</th><th scope=\"col\">Threshold</th><th scope=\"col\" class=\"n\">Observed</th><th scope=\"col\" class=\"n\">Headroom</th><th scope=\"col\"><span class=\"ends\"><span>beyond</span><span>limit</span><span>inside</span></span></th></tr></thead><tbody>"
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table: thresholds\"><table class=\"stack\"><thead><tr><th scope=\"col\">Result</th><th scope=\"col\">Threshold</th><th scope=\"col\" class=\"n\">Observed</th><th scope=\"col\" class=\"n\">Headroom</th><th scope=\"col\"><span class=\"ends\"><span>beyond</span><span>limit</span><span>inside</span></span></th></tr></thead><tbody>"
     )?;
     // What failed first; the sort is stable.
     let mut sorted: Vec<&ThresholdReport> = report.thresholds.iter().collect();
@@ -64,19 +64,12 @@ fn row(page: &mut String, report: &AnalysisReport, threshold: &ThresholdReport) 
         write!(page, "<small class=\"muted\">{}</small>", notes.join("; "))?;
     }
     let (words, bar) = match threshold.headroom {
-        Some(headroom) => (
-            format!(
-                "{}{} %",
-                if headroom > 0.0 { "+" } else { "" },
-                figure(headroom * 100.0, if headroom.abs() < 0.1 { 1 } else { 0 })
-            ),
-            marks::headroom(headroom),
-        ),
+        Some(inside) => (format!("<span class=\"{tone}\">{}</span>", headroom(inside)), marks::headroom(inside)),
         None => ("-".to_owned(), String::new()),
     };
     writeln!(
         page,
-        "</th><td class=\"n\" data-l=\"Observed\">{observed}</td><td class=\"n {tone}\" data-l=\"Headroom\">{words}</td><td data-l=\"\">{bar}</td></tr>"
+        "</th><td class=\"n\" data-l=\"Observed\">{observed}</td><td class=\"n\" data-l=\"Headroom\">{words}</td><td data-l=\"\">{bar}</td></tr>"
     )
 }
 

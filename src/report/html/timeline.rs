@@ -121,7 +121,7 @@ fn key(page: &mut String, report: &AnalysisReport) -> Result {
     }
     if let Some(comparison) = report.comparison.as_ref().filter(|comparison| comparison.base_timeline.is_some()) {
         keys.push(format!(
-            "<span><i class=\"swatch dashed\"></i>baseline {}, from its own start</span>",
+            "<span><i class=\"swatch dashed\"></i><b>baseline {}, from its own start</b></span>",
             name(&comparison.base.id, 16)
         ));
     }

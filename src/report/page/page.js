@@ -2,6 +2,7 @@
 // numbers from it, and writes text only by textContent.
 "use strict";
 (() => {
+  const began = performance.now();
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const one = (selector, within = document) => within.querySelector(selector);
   const make = (tag, properties = {}, ...children) => {
@@ -34,7 +35,7 @@
   darkSystem.addEventListener("change", showTheme);
 
   all("[hidden]:not(.narrow-only)").forEach((element) => { element.hidden = false; });
-  all(".over-time .plain").forEach((element) => { if (element.previousElementSibling) element.hidden = true; });
+  all(".show-endpoint").forEach((button) => button.append(button.nextElementSibling));
 
   // Sorting: a missing value is last in both directions.
   const keyOf = (row, column, isNumber) => {
@@ -147,6 +148,7 @@
     return grouped(value, size >= 1000 || Number.isInteger(value) ? 0 : size >= 100 ? 1 : size >= 1 ? 2 : 4);
   };
   const percent = (value) => `${grouped(value * 100, value === 0 || value === 1 ? 0 : 2)} %`;
+  const plain = (value) => value.toLocaleString("en", { maximumSignificantDigits: 4 });
   const clock = (time) => new Date(time * 1000).toISOString().slice(11, 19);
   const isShort = steps * step < 600;
 
@@ -155,23 +157,23 @@
   const line = (label, key, colourName, options = {}) => ({ label, key, colourName, width: 1.5, dash: [], ...options });
   const charts = {
     latency: {
-      words: (value) => `${short(value)} ms`, axis: short,
+      words: (value) => `${short(value)} ms`, axis: plain,
       lines: [line("p95, baseline", "base", "base", { dash: [4, 3], width: 1.25 }), line("med", "med", "blue"),
         line("p95", "p95", "orange", { width: 2 }), line("p99", "p99", "purple", { dash: [6, 3] })],
       from: (series, base) => ({ ...series, base: base && base.total.p95 }),
     },
     rate: {
-      words: (value) => `${short(value)}/s`, axis: short,
+      words: (value) => `${short(value)}/s`, axis: plain,
       lines: [line("baseline", "base", "base", { dash: [4, 3], width: 1.25 }), line("requests", "rate", "blue", { width: 2 })],
       from: (series, base) => ({ ...series, base: base && base.total.rate }),
     },
     failed: {
-      words: percent, axis: (value) => `${short(value * 100)} %`, least: 0.01,
+      words: percent, axis: (value) => `${plain(value * 100)} %`, least: 0.01,
       lines: [line("baseline", "base", "base", { dash: [4, 3], width: 1.25 }), line("failed", "failed", "orange", { width: 2, fill: 0.14 })],
       from: (series, base) => ({ ...series, base: base && base.total.failed }),
     },
     load: {
-      words: short, axis: short, isWhole: true,
+      words: short, axis: plain,
       lines: [line("VUs, baseline", "base", "base", { dash: [4, 3], width: 1.25 }), line("VUs", "vus", "blue", { width: 2 }),
         line("iterations/s", "iterations", "purple"), line("dropped/s", "dropped", "orange", { width: 2, dash: [2, 2] })],
       from: (_, base) => ({ vus: run.vus, iterations: run.iterations, dropped: run.dropped, base: base && base.vus }),
@@ -187,7 +189,7 @@
   const setRange = (min, max) => {
     const least = Math.min(4 * step, whole.max - whole.min);
     const length = Math.min(Math.max(max - min, least), whole.max - whole.min);
-    let from = Math.min(Math.max((min + max - length) / 2, whole.min), whole.max - length);
+    const from = Math.min(Math.max((min + max - length) / 2, whole.min), whole.max - length);
     range = { min: from, max: from + length };
     isSetting = true;
     plots.forEach(({ plot }) => plot.setScale("x", range));
@@ -214,8 +216,16 @@
     return context.createPattern(tile, "repeat");
   };
   const severityColour = { critical: "bad", major: "warn", minor: "muted" };
-  // Phases and findings, clipped to the plot.
-  const shade = (plot, isUnder) => {
+  // Phases and findings, clipped to the plot: areas below the lines, edges and numbers above them.
+  const findingsIn = (plot, at) => {
+    const { bbox: box } = plot;
+    const spans = run.findings.map(([number, begin, end, severity]) => {
+      const left = at(begin ?? 0);
+      return { number, left, right: Math.max(at(end ?? steps * step), left + 2 * devicePixelRatio), name: severityColour[severity] };
+    });
+    return spans.filter(({ left, right }) => left < box.left + box.width && right > box.left + 2 * devicePixelRatio);
+  };
+  const shade = (plot, { areas, edges }) => {
     const { ctx: context, bbox: box } = plot;
     const ratio = devicePixelRatio;
     const at = (seconds) => Math.min(Math.max(plot.valToPos(start + seconds, "x", true), box.left), box.left + box.width);
@@ -225,16 +235,16 @@
       context.fillRect(from, top, until - from, height);
     };
     context.save();
-    const [from, until] = run.steady;
-    const pattern = hatch(context, "base");
-    if (from !== null) fill(box.left, at(from), pattern);
-    if (until !== null) fill(at(until), box.left + box.width, pattern);
-    let labels = [];
-    for (const [number, begin, end, severity] of run.findings) {
-      const [left, right] = [at(begin ?? 0), Math.max(at(end ?? steps * step), at(begin ?? 0) + 2 * ratio)];
-      if (left >= box.left + box.width || right <= box.left) continue;
-      const name = severityColour[severity];
-      if (isUnder) fill(left, right, colour(name, 0.09));
+    if (areas) {
+      const [from, until] = run.steady;
+      const pattern = hatch(context, "base");
+      if (from !== null) fill(box.left, at(from), pattern);
+      if (until !== null) fill(at(until), box.left + box.width, pattern);
+      // What lasts most of the run would tint the whole chart.
+      if (areas === "all") findingsIn(plot, at).forEach(({ left, right, name }) => fill(left, right, colour(name, right - left > box.width / 2 ? 0.04 : 0.1)));
+    }
+    const labels = [];
+    for (const { number, left, right, name } of edges ? findingsIn(plot, at) : []) {
       fill(left, right, colour(name), box.top, 2 * ratio);
       const same = labels.find((label) => Math.abs(label.left - left) < 14 * ratio);
       if (same) same.text += `, ${number}`; else labels.push({ left, text: `${number}`, name });
@@ -274,7 +284,7 @@
     }],
     setCursor: [then],
   });
-  const timeScale = { time: true, range: () => [range.min, range.max] };
+  const timeScale = { time: true, range: (_, min, max) => (max > min ? [min, max] : [whole.min, whole.max]) };
   const showTime = (idx) => {
     one("#at").textContent = idx == null ? "" : `${clock(start + idx * step)} UTC, ${grouped(idx * step, 0)} s from the start`;
   };
@@ -336,7 +346,11 @@
       const { idx } = plot.cursor;
       spec.lines.forEach((_, index) => {
         const value = idx == null ? null : plot.data[index + 1][idx];
-        outputs[index].textContent = value == null ? "" : spec.words(value);
+        // Where no mouse is, the greatest value: it says more than an empty place.
+        const most = () => plot.data[index + 1].reduce((most, other) => (other != null && other > most ? other : most), -Infinity);
+        const words = (known) => (Number.isFinite(known) ? `max ${spec.words(known)}` : "");
+        outputs[index].textContent = idx == null ? words(most()) : value == null ? "-" : spec.words(value);
+        outputs[index].className = idx == null ? "muted" : "";
       });
       showTime(idx);
     };
@@ -346,15 +360,14 @@
       axes: [timeAxis, { ...axisLook, grid, ticks: { show: false }, size: 58, gap: 6, space: 34, values: (_, values) => values.map(spec.axis) }],
       series: [{}, ...spec.lines.map((one) => ({
         label: one.label, stroke: () => colour(one.colourName), width: one.width, dash: one.dash,
-        fill: one.fill ? () => colour(one.colourName, one.fill) : undefined, points: { show: false }, spanGaps: false,
-        // A value between two gaps has no line to be seen by.
-        ...(one.key === "base" ? {} : { points: { show: false, filter: lonely, size: 5 } }),
+        fill: one.fill ? () => colour(one.colourName, one.fill) : undefined,
+        points: { show: false, filter: lonely, size: 5, fill: () => colour(one.colourName) },
       }))],
-      hooks: { ...hooks(showValues), drawClear: [(plot) => shade(plot, true)] },
+      hooks: { ...hooks(showValues), drawClear: [(plot) => shade(plot, { areas: "all" })], draw: [(plot) => shade(plot, { edges: true })] },
     };
-    options.series.slice(1).forEach((series) => { series.points = { size: 5, fill: series.stroke, show: true, filter: lonely }; });
     entry.plot = new uPlot(options, columns(spec), one(".plot", figure));
-    entry.update = () => entry.plot.setData(columns(spec));
+    entry.showValues = () => showValues(entry.plot);
+    entry.update = () => { entry.plot.setData(columns(spec), false); entry.showValues(); };
     for (const [index, { label, colourName, dash, width }] of spec.lines.entries()) {
       const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
       const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
@@ -375,6 +388,7 @@
       });
       legend.append(button);
     }
+    entry.showValues();
     keyboard(figure, entry, (index) => {
       const values = spec.lines.map(({ label }, column) => [label, entry.plot.data[column + 1][index]]);
       return [clock(start + index * step), ...values.filter(([, value]) => value != null).map(([label, value]) => `${label} ${spec.words(value)}`)].join(", ");
@@ -422,7 +436,7 @@
         }
       });
       context.restore();
-      shade(plot, false);
+      shade(plot, { areas: "phases", edges: true });
     };
     const output = make("output");
     const scale = make("canvas", { width: 120, height: 10 });
@@ -435,7 +449,7 @@
     const options = {
       ...common(figure, 250),
       scales: { x: timeScale, y: { distr: 3, range: () => [bounds[0], bounds[bounds.length - 1]] } },
-      axes: [timeAxis, { ...axisLook, grid, ticks: { show: false }, size: 58, gap: 6, space: 30, values: (_, values) => values.map((value) => (value == null ? null : short(value))) }],
+      axes: [timeAxis, { ...axisLook, grid, ticks: { show: false }, size: 58, gap: 6, space: 30, values: (_, values) => values.map((value) => (value == null ? null : plain(value))) }],
       series: [{}, { points: { show: false }, stroke: "transparent" }],
       hooks: {
         ...hooks((plot) => {
@@ -465,6 +479,7 @@
     const name = figure.dataset.chart;
     plots.push(name === "heat" ? heatMap(figure) : lineChart(figure, charts[name]));
   }
+  setRange(whole.min, whole.max);
   redraws.push(() => plots.forEach(({ plot }) => plot.redraw(false, true)));
 
   const fit = (width) => plots.forEach(({ figure, plot }) => {
@@ -537,5 +552,6 @@
   asTable.addEventListener("toggle", fillTable);
   select.addEventListener("change", fillTable);
   showTheme();
+  root.dataset.began = String(Math.round(began));
   root.dataset.ready = String(Math.round(performance.now()));
 })();
