@@ -89,7 +89,7 @@ fn fitting(letters: impl Iterator<Item = char>, columns: usize) -> usize {
 }
 
 /// A control character, or one that turns the direction of the line, becomes a replacement character.
-fn harmless(letter: char) -> char {
+pub(super) fn harmless(letter: char) -> char {
     match letter {
         '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         _ if letter.is_control() => '\u{fffd}',

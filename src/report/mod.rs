@@ -1,9 +1,12 @@
 //! The report in the forms that people and programs read: bytes out, no I/O.
 
 pub mod annotations;
+pub mod charts;
 pub mod code_quality;
 pub mod columns;
 pub mod comparison_md;
+pub mod figures;
+pub mod html;
 pub mod junit;
 pub mod markdown;
 pub mod markdown_text;

@@ -8,6 +8,7 @@ use crate::model::threshold::split_metric_filter;
 use crate::model::time::Timestamp;
 
 use super::columns::{counted, cut_middle, pad, thousands, wrapped};
+use super::figures::{duration, figure, short};
 use super::text_findings;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +158,7 @@ fn endpoints(text: &mut String, report: &AnalysisReport, colour: Colour) -> Resu
 }
 
 /// Returns the scheme and host of all endpoints that are URLs, if they have only one.
-fn common_origin(endpoints: &[EndpointReport]) -> Option<&str> {
+pub(super) fn common_origin(endpoints: &[EndpointReport]) -> Option<&str> {
     let mut origins = endpoints.iter().filter_map(|endpoint| {
         let host = endpoint.name.find("://")? + 3;
         let path = endpoint.name[host..].find('/')?;
@@ -215,60 +216,4 @@ fn rejected(text: &mut String, report: &AnalysisReport, colour: Colour) -> Resul
 /// To the second; the year first, as in every list of runs.
 pub fn second(time: Timestamp) -> String {
     time.to_string().chars().take(19).map(|letter| if letter == 'T' { ' ' } else { letter }).collect()
-}
-
-/// Words a duration: `29.3 s`, `12 min 05 s`, `3 h 07 min`.
-fn duration(seconds: f64) -> String {
-    let whole = seconds.round() as u64;
-    match whole {
-        0..=119 => format!("{seconds:.1} s"),
-        120..=7199 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
-    }
-}
-
-/// With `decimals`, and the whole part grouped by three.
-fn figure(value: f64, decimals: usize) -> String {
-    let text = format!("{value:.decimals$}");
-    let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |digits| ("-", digits));
-    let (whole, fraction) = digits.split_once('.').map_or((digits, ""), |(whole, fraction)| (whole, fraction));
-    let grouped = whole.parse().map_or(whole.to_owned(), thousands);
-    let dot = if fraction.is_empty() { "" } else { "." };
-    format!("{sign}{grouped}{dot}{fraction}")
-}
-
-/// As many digits as say something, without an exponent for what people meet.
-fn short(value: f64) -> String {
-    let magnitude = value.abs();
-    match magnitude {
-        _ if magnitude >= 1e8 => format!("{value:.3e}"),
-        _ if value.fract() == 0.0 => figure(value, 0),
-        _ if magnitude >= 1e5 => figure(value, 0),
-        _ if magnitude >= 100.0 => figure(value, 1),
-        _ if magnitude >= 1.0 => figure(value, 2),
-        _ if magnitude >= 1e-4 => format!("{value:.4}"),
-        _ => format!("{value:.2e}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn figures_are_short() {
-        for (value, expected) in [
-            (0.0, "0"),
-            (0.00123, "0.0012"),
-            (0.0000123, "1.23e-5"),
-            (1.5, "1.50"),
-            (12.345, "12.35"),
-            (-1234.5, "-1,234.5"),
-            (1_234_567.0, "1,234,567"),
-            (5e10, "5.000e10"),
-        ] {
-            assert_eq!(short(value), expected);
-        }
-        assert_eq!([0.5, 29.349, 725.0, 11_220.0].map(duration), ["0.5 s", "29.3 s", "12 min 05 s", "3 h 07 min"]);
-    }
 }

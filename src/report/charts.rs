@@ -1,0 +1,390 @@
+//! Charts of a run as SVG and PNG, for what shows no page: tickets, chats, documents.
+
+use std::sync::LazyLock;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::register_font;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use crate::model::report::AnalysisReport;
+use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
+use crate::model::timeline::{Heat, Timeline};
+
+use super::columns::cut_middle;
+use super::figures::{percent, short};
+use super::text::second;
+
+/// One chart; `name` is that of its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chart {
+    pub name: &'static str,
+    pub svg: String,
+}
+
+/// In pixels: as wide as a page of text shows it sharp.
+const SIZE: (u32, u32) = (1200, 420);
+const FONT: &str = "sans-serif";
+/// Inter 4 (SIL Open Font License 1.1, beside it), Latin letters and signs only.
+static INTER: &[u8] = include_bytes!("charts/Inter-Regular-subset.ttf");
+
+const INK: RGBColor = RGBColor(0x1b, 0x1f, 0x24);
+const MUTED: RGBColor = RGBColor(0x5a, 0x63, 0x6e);
+const GRID: RGBColor = RGBColor(0xe3, 0xe5, 0xe8);
+/// Told apart by who sees no red or no green; a dash tells the third from both in grey, too.
+const BLUE: RGBColor = RGBColor(0x2f, 0x6f, 0xc4);
+const ORANGE: RGBColor = RGBColor(0xb8, 0x50, 0x12);
+const PURPLE: RGBColor = RGBColor(0x70, 0x4a, 0x94);
+const BASELINE: RGBColor = RGBColor(0x9a, 0xa4, 0xaf);
+/// Shades of the heat map, from few requests to many.
+const HEAT_SHADES: u32 = 12;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Picture {
+    Latency,
+    Rate,
+    Failed,
+    Load,
+    Heat,
+}
+
+const PICTURES: [(&str, Picture); 5] = [
+    ("latency", Picture::Latency),
+    ("rate", Picture::Rate),
+    ("failed", Picture::Failed),
+    ("load", Picture::Load),
+    ("heat", Picture::Heat),
+];
+
+/// Returns the charts that the report has figures for: none where only a summary was read.
+pub fn charts(report: &AnalysisReport) -> Vec<Chart> {
+    PICTURES.iter().filter_map(|(name, picture)| Some(Chart { name, svg: svg(report, *picture)? })).collect()
+}
+
+pub fn latency_svg(report: &AnalysisReport) -> Option<String> {
+    svg(report, Picture::Latency)
+}
+
+/// Returns the chart of that name as PNG.
+pub fn png(report: &AnalysisReport, name: &str) -> Option<Vec<u8>> {
+    let (_, picture) = PICTURES.iter().find(|(known, _)| *known == name)?;
+    let (width, height) = SIZE;
+    let mut pixels = vec![255; (width * height * 3) as usize];
+    draw_on(BitMapBackend::with_buffer(&mut pixels, SIZE), report, *picture)?;
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header().ok()?;
+    writer.write_image_data(&pixels).ok()?;
+    writer.finish().ok()?;
+    Some(bytes)
+}
+
+fn svg(report: &AnalysisReport, picture: Picture) -> Option<String> {
+    let mut svg = String::new();
+    draw_on(SVGBackend::with_string(&mut svg, SIZE), report, picture)?;
+    Some(svg)
+}
+
+/// None where there is nothing to draw; to draw into memory does not fail otherwise.
+fn draw_on<B: DrawingBackend>(backend: B, report: &AnalysisReport, picture: Picture) -> Option<()> {
+    static IS_REGISTERED: LazyLock<bool> = LazyLock::new(|| register_font(FONT, FontStyle::Normal, INTER).is_ok());
+    let timeline = report.timeline.as_ref().filter(|_| *IS_REGISTERED)?;
+    let area = backend.into_drawing_area();
+    if picture == Picture::Heat {
+        heat(&area, report, timeline)?;
+    } else {
+        lines(&area, report, timeline, picture)?;
+    }
+    area.present().ok()
+}
+
+/// One line of a chart.
+struct Line<'a> {
+    label: &'static str,
+    values: &'a [Option<f64>],
+    step_seconds: u32,
+    colour: RGBColor,
+    width: u32,
+    is_dashed: bool,
+}
+
+/// A chart of lines that share one axis.
+struct Lines<'a> {
+    title: &'static str,
+    unit: &'static str,
+    lines: Vec<Line<'a>>,
+    words: fn(f64) -> String,
+}
+
+fn lines_of<'a>(report: &'a AnalysisReport, timeline: &'a Timeline, picture: Picture) -> Lines<'a> {
+    let base = report.comparison.as_ref().and_then(|comparison| comparison.base_timeline.as_ref());
+    let line = |label, values: &'a [Option<f64>], colour, width, is_dashed| Line {
+        label,
+        values,
+        step_seconds: timeline.step_seconds,
+        colour,
+        width,
+        is_dashed,
+    };
+    let total = &timeline.total;
+    let mut lines = Vec::new();
+    if let Some(base) = base {
+        let (label, values) = match picture {
+            Picture::Latency => ("p95 of the baseline", &base.total.p95_ms),
+            Picture::Rate => ("baseline", &base.total.requests_per_second),
+            Picture::Failed => ("baseline", &base.total.failed_requests_rate),
+            Picture::Load | Picture::Heat => ("VUs of the baseline", &base.vus),
+        };
+        lines.push(Line { step_seconds: base.step_seconds, ..line(label, values, BASELINE, 1, true) });
+    }
+    let (title, unit): (_, _) = match picture {
+        Picture::Latency => {
+            lines.push(line("med", &total.med_ms, BLUE, 2, false));
+            lines.push(line("p95", &total.p95_ms, ORANGE, 2, false));
+            lines.push(line("p99", &total.p99_ms, PURPLE, 1, true));
+            ("Latency", "ms")
+        }
+        Picture::Rate => {
+            lines.push(line("requests", &total.requests_per_second, BLUE, 2, false));
+            ("Requests", "per second")
+        }
+        Picture::Failed => {
+            lines.push(line("failed", &total.failed_requests_rate, ORANGE, 2, false));
+            ("Failed requests", "% of requests")
+        }
+        Picture::Load | Picture::Heat => {
+            lines.push(line("VUs", &timeline.vus, BLUE, 2, false));
+            lines.push(line("iterations/s", &timeline.iterations_per_second, PURPLE, 1, false));
+            lines.push(line("dropped iterations/s", &timeline.dropped_iterations_per_second, ORANGE, 2, true));
+            ("VUs and iterations", "VUs; iterations per second")
+        }
+    };
+    // A picture cannot place what is no number.
+    lines.retain(|line| line.values.iter().flatten().any(|value| value.is_finite()));
+    Lines { title, unit, lines, words: if picture == Picture::Failed { percent } else { short } }
+}
+
+type Area<B> = DrawingArea<B, Shift>;
+
+fn lines<B: DrawingBackend>(
+    area: &Area<B>,
+    report: &AnalysisReport,
+    timeline: &Timeline,
+    picture: Picture,
+) -> Option<()> {
+    let chart = lines_of(report, timeline, picture);
+    let own = |line: &Line| line.step_seconds == timeline.step_seconds && line.colour != BASELINE;
+    if !chart.lines.iter().any(own) {
+        return None;
+    }
+    let values = chart.lines.iter().flat_map(|line| line.values.iter().flatten());
+    let most = values.copied().filter(|value| value.is_finite()).fold(0.0, f64::max).min(f64::MAX / 4.0);
+    let top = if most > 0.0 { most * 1.08 } else { 1.0 };
+    let seconds = length_seconds(timeline);
+    frame(area, report, &format!("{}, {}", chart.title, chart.unit))?;
+    let mut context = ChartBuilder::on(area)
+        .margin(10)
+        .margin_top(52)
+        .margin_right(24)
+        .x_label_area_size(30)
+        .y_label_area_size(70)
+        .build_cartesian_2d(0.0..seconds, 0.0..top)
+        .ok()?;
+    mesh(&mut context, timeline, chart.words)?;
+    shade(&context, report, timeline, seconds, (0.0, top))?;
+    for line in &chart.lines {
+        for points in stretches(line, seconds, top) {
+            let style = line.colour.stroke_width(line.width);
+            match points[..] {
+                [point] => context.draw_series([Circle::new(point, 2, line.colour.filled())]).ok().map(|_| ())?,
+                _ if line.is_dashed => {
+                    context.draw_series(DashedLineSeries::new(points, 6, 4, style)).ok().map(|_| ())?
+                }
+                _ => context.draw_series(LineSeries::new(points, style)).ok().map(|_| ())?,
+            }
+        }
+    }
+    legend(area, &chart.lines)
+}
+
+/// Returns the line's points, parted where a step has no value.
+fn stretches(line: &Line, seconds: f64, top: f64) -> Vec<Vec<(f64, f64)>> {
+    let step = f64::from(line.step_seconds);
+    let point = |(index, value): (usize, &Option<f64>)| {
+        let at = (index as f64 + 0.5) * step;
+        value.filter(|value| value.is_finite() && at <= seconds).map(|value| (at, value.clamp(0.0, top)))
+    };
+    let points: Vec<Option<(f64, f64)>> = line.values.iter().enumerate().map(point).collect();
+    points
+        .split(Option::is_none)
+        .filter(|stretch| !stretch.is_empty())
+        .map(|stretch| stretch.iter().flatten().copied().collect())
+        .collect()
+}
+
+fn length_seconds(timeline: &Timeline) -> f64 {
+    f64::from(timeline.steps_count.max(1)) * f64::from(timeline.step_seconds.max(1))
+}
+
+/// The white ground, the title, and whose run it is.
+fn frame<B: DrawingBackend>(area: &Area<B>, report: &AnalysisReport, title: &str) -> Option<()> {
+    area.fill(&WHITE).ok()?;
+    area.draw_text(title, &words(17, &INK), (14, 12)).ok()?;
+    let (test, environment) = (drawable(&report.run.test), drawable(&report.run.environment));
+    let right = words(13, &MUTED).pos(Pos::new(HPos::Right, VPos::Top));
+    area.draw_text(&format!("{test}, {environment}; time in UTC"), &right, (SIZE.0 as i32 - 24, 14)).ok()
+}
+
+/// What the font has no letter for becomes a question mark.
+fn drawable(words: &str) -> String {
+    let has_letter = |letter: char| matches!(letter, ' '..='~' | '\u{a0}'..='\u{17f}' | '…');
+    cut_middle(words, 40).chars().map(|letter| if has_letter(letter) { letter } else { '?' }).collect()
+}
+
+fn words(size: i32, colour: &'static RGBColor) -> TextStyle<'static> {
+    TextStyle::from((FONT, size).into_font()).color(colour)
+}
+
+type Cartesian<'a, B, Y> = ChartContext<'a, B, Cartesian2d<plotters::coord::types::RangedCoordf64, Y>>;
+
+fn mesh<B, Y>(context: &mut Cartesian<B, Y>, timeline: &Timeline, format: fn(f64) -> String) -> Option<()>
+where
+    B: DrawingBackend,
+    Y: Ranged<ValueType = f64> + plotters::coord::ranged1d::ValueFormatter<f64>,
+{
+    let is_minutes = length_seconds(timeline) >= 600.0;
+    let time = |seconds: &f64| {
+        let nanoseconds = (*seconds * NANOSECONDS_PER_SECOND as f64) as i64;
+        let time = second(Timestamp(timeline.start.0.saturating_add(nanoseconds)));
+        time.get(11..if is_minutes { 16 } else { 19 }).unwrap_or_default().to_owned()
+    };
+    context
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(GRID)
+        .axis_style(GRID)
+        .x_labels(10)
+        .y_labels(6)
+        .label_style(words(13, &MUTED))
+        .x_label_formatter(&time)
+        .y_label_formatter(&|value| format(*value))
+        .draw()
+        .ok()
+}
+
+/// Greys what was not judged and shades what was found, with its number.
+fn shade<B, Y>(
+    context: &Cartesian<B, Y>,
+    report: &AnalysisReport,
+    timeline: &Timeline,
+    seconds: f64,
+    height: (f64, f64),
+) -> Option<()>
+where
+    B: DrawingBackend,
+    Y: Ranged<ValueType = f64>,
+{
+    let area = context.plotting_area();
+    let at = |time: Timestamp| time.seconds_since(timeline.start).clamp(0.0, seconds);
+    let rectangle = |from: f64, until: f64, style: ShapeStyle| {
+        area.draw(&Rectangle::new([(from, height.0), (until, height.1)], style)).ok()
+    };
+    if let Some(from) = report.phases.steady_from {
+        rectangle(0.0, at(from), MUTED.mix(0.13).filled())?;
+    }
+    if let Some(until) = report.phases.steady_until {
+        rectangle(at(until), seconds, MUTED.mix(0.13).filled())?;
+    }
+    for (index, finding) in report.findings.iter().enumerate() {
+        let Some(from) = finding.from else { continue };
+        let (from, until) = (at(from), finding.until.map_or(seconds, at));
+        rectangle(from, until, ORANGE.mix(0.10).filled())?;
+        let number =
+            EmptyElement::at((from, height.1)) + Text::new((index + 1).to_string(), (3, 3), words(12, &ORANGE));
+        area.draw(&number).ok()?;
+    }
+    Some(())
+}
+
+/// Names the lines above the chart.
+fn legend<B: DrawingBackend>(area: &Area<B>, lines: &[Line]) -> Option<()> {
+    let mut left = 84;
+    for line in lines {
+        let style = line.colour.stroke_width(line.width.max(2));
+        let ends = if line.is_dashed { vec![(0, 9), (13, 22)] } else { vec![(0, 22)] };
+        for (from, until) in ends {
+            area.draw(&PathElement::new(vec![(left + from, 43), (left + until, 43)], style)).ok()?;
+        }
+        let style = words(13, &INK);
+        area.draw_text(line.label, &style, (left + 28, 36)).ok()?;
+        let (width, _) = area.estimate_text_size(line.label, &style).ok()?;
+        left += 28 + width as i32 + 24;
+    }
+    Some(())
+}
+
+fn heat<B: DrawingBackend>(area: &Area<B>, report: &AnalysisReport, timeline: &Timeline) -> Option<()> {
+    let heat = &timeline.latency_heat;
+    let most = heat.counts.iter().flatten().copied().max().filter(|most| *most > 0)?;
+    let (low, high) = (*heat.bounds_ms.first()?, *heat.bounds_ms.last()?);
+    let is_scale = low > 0.0 && high.is_finite() && heat.bounds_ms.is_sorted_by(|left, right| left < right);
+    if !is_scale {
+        return None;
+    }
+    frame(area, report, "Latency distribution, requests by latency in ms")?;
+    let seconds = length_seconds(timeline);
+    let mut context = ChartBuilder::on(area)
+        .margin(10)
+        .margin_top(40)
+        .margin_right(24)
+        .x_label_area_size(30)
+        .y_label_area_size(70)
+        .build_cartesian_2d(0.0..seconds, (low..high).log_scale())
+        .ok()?;
+    mesh(&mut context, timeline, short)?;
+    let plot = context.plotting_area();
+    for cell in cells(heat, most) {
+        let step = f64::from(timeline.step_seconds);
+        let (from, until) = (cell.from as f64 * step, (cell.until as f64 * step).min(seconds));
+        let corners = [(from, heat.bounds_ms[cell.bucket]), (until, heat.bounds_ms[cell.bucket + 1])];
+        plot.draw(&Rectangle::new(corners, shade_colour(cell.shade).filled())).ok()?;
+    }
+    shade(&context, report, timeline, seconds, (low, high))
+}
+
+/// Steps of one bucket, one behind the other, that have the same shade.
+struct Cell {
+    bucket: usize,
+    from: usize,
+    until: usize,
+    shade: u32,
+}
+
+fn cells(heat: &Heat, most: u32) -> Vec<Cell> {
+    let shade = |count: u32| match count {
+        0 => 0,
+        // The logarithm: a bucket with a hundredth of the requests must still be seen.
+        _ => 1 + (f64::from(count).ln_1p() / f64::from(most).ln_1p() * f64::from(HEAT_SHADES - 1)) as u32,
+    };
+    let mut cells: Vec<Cell> = Vec::new();
+    for bucket in 0..heat.bounds_ms.len() - 1 {
+        for (step, row) in heat.counts.iter().enumerate() {
+            let shade = row.get(bucket).map_or(0, |count| shade(*count));
+            match cells.last_mut() {
+                Some(last) if last.bucket == bucket && last.until == step && last.shade == shade => last.until += 1,
+                _ => cells.push(Cell { bucket, from: step, until: step + 1, shade }),
+            }
+        }
+    }
+    cells.retain(|cell| cell.shade > 0);
+    cells
+}
+
+/// From a light to a dark blue: the order is seen without colour, too.
+fn shade_colour(shade: u32) -> RGBColor {
+    let part = f64::from(shade) / f64::from(HEAT_SHADES);
+    let mix = |from: f64, until: f64| (from + (until - from) * part) as u8;
+    RGBColor(mix(226.0, 8.0), mix(236.0, 40.0), mix(250.0, 104.0))
+}
