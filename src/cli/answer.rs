@@ -97,7 +97,7 @@ fn write_all(report: &AnalysisReport, folder: &Path) -> anyhow::Result<PathBuf> 
 /// GitHub shows what is appended to the job's summary, and makes annotations of lines on stderr. GitLab reads files, which
 /// `--output` writes.
 fn tell_ci(report: &AnalysisReport, ci: &CiContext) -> anyhow::Result<()> {
-    if ci.system != CiSystem::Github {
+    if ci.system != CiSystem::GitHub {
         return Ok(());
     }
     if let Some(path) = &ci.summary_path {

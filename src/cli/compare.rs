@@ -1,15 +1,21 @@
 //! `tidemark compare`: two runs, files or summaries side by side.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::engine;
+use crate::engine::baseline::KnownRun;
+use crate::report::comparison_md::{self, Layout1Comparison, Layout1Summary};
 
-use super::StoreArgument;
 use super::answer::Answer;
 use super::config::Config;
 use super::fail_on::FailOnArgument;
 use super::known_run::known_run;
+use super::{StoreArgument, print};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
