@@ -3,6 +3,8 @@
 use std::sync::LazyLock;
 
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, ValueFormatter};
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -36,6 +38,10 @@ const BLUE: RGBColor = RGBColor(0x2f, 0x6f, 0xc4);
 const ORANGE: RGBColor = RGBColor(0xb8, 0x50, 0x12);
 const PURPLE: RGBColor = RGBColor(0x70, 0x4a, 0x94);
 const BASELINE: RGBColor = RGBColor(0x9a, 0xa4, 0xaf);
+/// Seconds between the marks of the time axis; beyond them, whole days.
+const TIME_STEPS: [u64; 15] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 10_800, 21_600];
+/// Marks of the time axis that stand apart.
+const TIMES_MAX: f64 = 13.0;
 /// Shades of the heat map, from few requests to many.
 const HEAT_SHADES: u32 = 12;
 
@@ -190,10 +196,16 @@ fn lines<B: DrawingBackend>(
         .margin_right(24)
         .x_label_area_size(30)
         .y_label_area_size(70)
-        .build_cartesian_2d(0.0..seconds, 0.0..top)
+        .build_cartesian_2d(TimeAxis::of(timeline), 0.0..top)
         .ok()?;
     mesh(&mut context, timeline, chart.words)?;
-    shade(&context, report, timeline, seconds, (0.0, top))?;
+    shade_phases(&context, report, timeline, (0.0, top))?;
+    let spans = findings(report, timeline);
+    for (_, span) in &spans {
+        // What lasts most of the run would tint the whole chart.
+        let opacity = if span.until - span.from > seconds / 2.0 { 0.04 } else { 0.12 };
+        shade(&context, span, (0.0, top), ORANGE.mix(opacity))?;
+    }
     for line in &chart.lines {
         for points in stretches(line, seconds, top) {
             let style = line.colour.stroke_width(line.width);
@@ -206,6 +218,7 @@ fn lines<B: DrawingBackend>(
             }
         }
     }
+    mark_findings(area, &context, &spans, top)?;
     legend(area, &chart.lines)
 }
 
@@ -231,9 +244,9 @@ fn length_seconds(timeline: &Timeline) -> f64 {
 /// The white ground, the title, and whose run it is.
 fn frame<B: DrawingBackend>(area: &Area<B>, report: &AnalysisReport, title: &str) -> Option<()> {
     area.fill(&WHITE).ok()?;
-    area.draw_text(title, &words(17, &INK), (14, 12)).ok()?;
+    area.draw_text(title, &words(20, &INK), (14, 10)).ok()?;
     let (test, environment) = (drawable(&report.run.test), drawable(&report.run.environment));
-    let right = words(13, &MUTED).pos(Pos::new(HPos::Right, VPos::Top));
+    let right = words(15, &MUTED).pos(Pos::new(HPos::Right, VPos::Top));
     area.draw_text(&format!("{test}, {environment}; time in UTC"), &right, (SIZE.0 as i32 - 24, 14)).ok()
 }
 
@@ -247,16 +260,56 @@ fn words(size: i32, colour: &'static RGBColor) -> TextStyle<'static> {
     TextStyle::from((FONT, size).into_font()).color(colour)
 }
 
-type Cartesian<'a, B, Y> = ChartContext<'a, B, Cartesian2d<plotters::coord::types::RangedCoordf64, Y>>;
+type Cartesian<'a, B, Y> = ChartContext<'a, B, Cartesian2d<TimeAxis, Y>>;
+
+/// Seconds from the start of the run, marked at times that people count in.
+struct TimeAxis {
+    scale: RangedCoordf64,
+    length_seconds: f64,
+    marks: Vec<f64>,
+}
+
+impl TimeAxis {
+    fn of(timeline: &Timeline) -> TimeAxis {
+        let length_seconds = length_seconds(timeline);
+        let days = (1..).map(|days| days * 86_400);
+        let is_wide_enough = |step: &u64| length_seconds / *step as f64 <= TIMES_MAX;
+        let step = TIME_STEPS.into_iter().chain(days.take(10_000)).find(is_wide_enough);
+        let step = step.map_or(length_seconds, |step| step as f64);
+        let since_midnight_ns = timeline.start.0.rem_euclid(86_400 * NANOSECONDS_PER_SECOND);
+        let since_midnight = since_midnight_ns as f64 / NANOSECONDS_PER_SECOND as f64;
+        let first = (since_midnight / step).ceil() * step - since_midnight;
+        let marks = (0..=TIMES_MAX as u32).map(|index| first + f64::from(index) * step);
+        let marks = marks.take_while(|mark| *mark <= length_seconds).collect();
+        TimeAxis { scale: (0.0..length_seconds).into(), length_seconds, marks }
+    }
+}
+
+impl Ranged for TimeAxis {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, seconds: &f64, limit: (i32, i32)) -> i32 {
+        self.scale.map(seconds, limit)
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.marks.clone()
+    }
+
+    fn range(&self) -> std::ops::Range<f64> {
+        0.0..self.length_seconds
+    }
+}
 
 fn mesh<B, Y>(context: &mut Cartesian<B, Y>, timeline: &Timeline, format: fn(f64) -> String) -> Option<()>
 where
     B: DrawingBackend,
-    Y: Ranged<ValueType = f64> + plotters::coord::ranged1d::ValueFormatter<f64>,
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
 {
     let is_minutes = length_seconds(timeline) >= 600.0;
     let time = |seconds: &f64| {
-        let nanoseconds = (*seconds * NANOSECONDS_PER_SECOND as f64) as i64;
+        let nanoseconds = (*seconds * NANOSECONDS_PER_SECOND as f64).round() as i64;
         let time = second(Timestamp(timeline.start.0.saturating_add(nanoseconds)));
         time.get(11..if is_minutes { 16 } else { 19 }).unwrap_or_default().to_owned()
     };
@@ -265,47 +318,77 @@ where
         .light_line_style(TRANSPARENT)
         .bold_line_style(GRID)
         .axis_style(GRID)
-        .x_labels(10)
+        .x_labels(TIMES_MAX as usize + 1)
         .y_labels(6)
-        .label_style(words(13, &MUTED))
+        .label_style(words(15, &MUTED))
         .x_label_formatter(&time)
         .y_label_formatter(&|value| format(*value))
         .draw()
         .ok()
 }
 
-/// Greys what was not judged and shades what was found, with its number.
-fn shade<B, Y>(
+/// Where a span of time lies in the chart, in seconds from its start.
+struct Span {
+    from: f64,
+    until: f64,
+}
+
+/// Returns the findings that have a time, each with its number.
+fn findings(report: &AnalysisReport, timeline: &Timeline) -> Vec<(usize, Span)> {
+    let seconds = length_seconds(timeline);
+    let at = |time: Timestamp| time.seconds_since(timeline.start).clamp(0.0, seconds);
+    let numbered = report.findings.iter().zip(1..);
+    let span = |from: Timestamp, until: Option<Timestamp>| Span { from: at(from), until: until.map_or(seconds, at) };
+    numbered.filter_map(|(finding, number)| Some((number, span(finding.from?, finding.until)))).collect()
+}
+
+/// Greys what was not judged.
+fn shade_phases<B, Y>(
     context: &Cartesian<B, Y>,
     report: &AnalysisReport,
     timeline: &Timeline,
-    seconds: f64,
     height: (f64, f64),
 ) -> Option<()>
 where
     B: DrawingBackend,
     Y: Ranged<ValueType = f64>,
 {
-    let area = context.plotting_area();
+    let seconds = length_seconds(timeline);
     let at = |time: Timestamp| time.seconds_since(timeline.start).clamp(0.0, seconds);
-    let rectangle = |from: f64, until: f64, style: ShapeStyle| {
-        area.draw(&Rectangle::new([(from, height.0), (until, height.1)], style)).ok()
-    };
-    if let Some(from) = report.phases.steady_from {
-        rectangle(0.0, at(from), MUTED.mix(0.13).filled())?;
+    let before = report.phases.steady_from.map(|from| Span { from: 0.0, until: at(from) });
+    let after = report.phases.steady_until.map(|until| Span { from: at(until), until: seconds });
+    before.into_iter().chain(after).try_for_each(|span| shade(context, &span, height, MUTED.mix(0.16)))
+}
+
+fn shade<B, Y>(context: &Cartesian<B, Y>, span: &Span, height: (f64, f64), colour: RGBAColor) -> Option<()>
+where
+    B: DrawingBackend,
+    Y: Ranged<ValueType = f64>,
+{
+    let corners = [(span.from, height.0), (span.until, height.1)];
+    context.plotting_area().draw(&Rectangle::new(corners, colour.filled())).ok()
+}
+
+/// Draws a bar above each finding's time, with its number; numbers that would lie on each other are put together.
+fn mark_findings<B, Y>(area: &Area<B>, context: &Cartesian<B, Y>, spans: &[(usize, Span)], top: f64) -> Option<()>
+where
+    B: DrawingBackend,
+    Y: Ranged<ValueType = f64>,
+{
+    let place = |seconds: f64| context.plotting_area().map_coordinate(&(seconds, top));
+    let mut labels: Vec<((i32, i32), String)> = Vec::new();
+    for (number, span) in spans {
+        let (left, right) = (place(span.from), place(span.until));
+        let bar = [left, (right.0.max(left.0 + 2), left.1 + 3)];
+        area.draw(&Rectangle::new(bar, ORANGE.filled())).ok()?;
+        match labels.iter_mut().find(|(other, _)| (other.0 - left.0).abs() < 16) {
+            Some((_, words)) => words.push_str(&format!(", {number}")),
+            None => labels.push((left, number.to_string())),
+        }
     }
-    if let Some(until) = report.phases.steady_until {
-        rectangle(at(until), seconds, MUTED.mix(0.13).filled())?;
-    }
-    for (index, finding) in report.findings.iter().enumerate() {
-        let Some(from) = finding.from else { continue };
-        let (from, until) = (at(from), finding.until.map_or(seconds, at));
-        rectangle(from, until, ORANGE.mix(0.10).filled())?;
-        let number =
-            EmptyElement::at((from, height.1)) + Text::new((index + 1).to_string(), (3, 3), words(12, &ORANGE));
-        area.draw(&number).ok()?;
-    }
-    Some(())
+    labels
+        .iter()
+        .try_for_each(|((left, top), label)| area.draw_text(label, &words(14, &ORANGE), (left + 3, top + 7)).ok())
 }
 
 /// Names the lines above the chart.
@@ -317,8 +400,8 @@ fn legend<B: DrawingBackend>(area: &Area<B>, lines: &[Line]) -> Option<()> {
         for (from, until) in ends {
             area.draw(&PathElement::new(vec![(left + from, 43), (left + until, 43)], style)).ok()?;
         }
-        let style = words(13, &INK);
-        area.draw_text(line.label, &style, (left + 28, 36)).ok()?;
+        let style = words(15, &INK);
+        area.draw_text(line.label, &style, (left + 28, 34)).ok()?;
         let (width, _) = area.estimate_text_size(line.label, &style).ok()?;
         left += 28 + width as i32 + 24;
     }
@@ -341,7 +424,7 @@ fn heat<B: DrawingBackend>(area: &Area<B>, report: &AnalysisReport, timeline: &T
         .margin_right(24)
         .x_label_area_size(30)
         .y_label_area_size(70)
-        .build_cartesian_2d(0.0..seconds, (low..high).log_scale())
+        .build_cartesian_2d(TimeAxis::of(timeline), (low..high).log_scale())
         .ok()?;
     mesh(&mut context, timeline, short)?;
     let plot = context.plotting_area();
@@ -351,7 +434,8 @@ fn heat<B: DrawingBackend>(area: &Area<B>, report: &AnalysisReport, timeline: &T
         let corners = [(from, heat.bounds_ms[cell.bucket]), (until, heat.bounds_ms[cell.bucket + 1])];
         plot.draw(&Rectangle::new(corners, shade_colour(cell.shade).filled())).ok()?;
     }
-    shade(&context, report, timeline, seconds, (low, high))
+    shade_phases(&context, report, timeline, (low, high))?;
+    mark_findings(area, &context, &findings(report, timeline), high)
 }
 
 /// Steps of one bucket, one behind the other, that have the same shade.

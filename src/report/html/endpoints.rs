@@ -51,7 +51,11 @@ pub fn endpoints(page: &mut String, report: &AnalysisReport) -> Result {
         ("Statuses", "text", true),
     ];
     for (label, kind, _) in heads.iter().filter(|(_, _, is_there)| *is_there) {
-        let class = if *kind == "number" { " class=\"n\"" } else { "" };
+        let class = match *kind {
+            "number" => " class=\"n\"",
+            "" => " class=\"over-time\"",
+            _ => "",
+        };
         let sort = if kind.is_empty() { String::new() } else { format!(" data-sort=\"{kind}\"") };
         write!(page, "<th scope=\"col\"{class}{sort}>{label}</th>")?;
     }

@@ -27,7 +27,7 @@ pub fn metrics(page: &mut String, report: &AnalysisReport) -> Result {
     if !trends.is_empty() {
         write!(
             page,
-            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table: trends\"><table><thead><tr><th scope=\"col\">Trend</th><th scope=\"col\" class=\"n\">Samples</th>"
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table: trends\"><table class=\"metrics\"><thead><tr><th scope=\"col\">Trend</th><th scope=\"col\" class=\"n\">Samples</th>"
         )?;
         TREND_VALUES
             .iter()

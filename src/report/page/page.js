@@ -2,7 +2,6 @@
 // numbers from it, and writes text only by textContent.
 "use strict";
 (() => {
-  const began = performance.now();
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const one = (selector, within = document) => within.querySelector(selector);
   const make = (tag, properties = {}, ...children) => {
@@ -263,7 +262,7 @@
     context.restore();
   };
 
-  const axisLook = { stroke: () => colour("muted"), font: "11.5px system-ui, sans-serif" };
+  const axisLook = { stroke: () => colour("muted"), font: "12px system-ui, sans-serif" };
   const grid = { stroke: () => colour("line"), width: 1 };
   const timeAxis = {
     ...axisLook, grid, ticks: { show: false }, size: 26, space: 76, gap: 4,
@@ -552,6 +551,5 @@
   asTable.addEventListener("toggle", fillTable);
   select.addEventListener("change", fillTable);
   showTheme();
-  root.dataset.began = String(Math.round(began));
   root.dataset.ready = String(Math.round(performance.now()));
 })();
