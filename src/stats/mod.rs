@@ -1,6 +1,8 @@
 //! Pure mathematics on numbers: no I/O, no clock, no knowledge of k6's files.
 
 pub mod count_scan;
+#[cfg(test)]
+pub mod draws;
 pub mod histogram;
 pub mod level;
 pub mod monotone;

@@ -44,7 +44,9 @@ impl Noise {
         let at_lag: Vec<f64> =
             (1..=2 * lags).map(|lag| clipped_variance(&distances(values, &variances, lag))).collect();
         let far = at_lag[lags..].iter().sum::<f64>() / lags as f64;
-        let correlation: Vec<f64> = at_lag[..lags].iter().map(|near| 1.0 - near / far).collect();
+        // Equal values have no spread to compare, and no memory that matters.
+        let unlike = |near: f64| if far > 0.0 { near / far } else { 1.0 };
+        let correlation: Vec<f64> = at_lag[..lags].iter().map(|near| 1.0 - unlike(*near)).collect();
         // Data with two modes have a small MAD and a large spread; the mean of neighbours' distances sees it.
         let discrete = bounded_mean(&distances(values, &variances, 1)) / at_lag[0].max(f64::MIN_POSITIVE);
         let scale = far * discrete.max(1.0);
@@ -153,4 +155,48 @@ pub(super) fn middle(values: &mut [f64]) -> f64 {
     }
     let half = values.len() / 2;
     *values.select_nth_unstable_by(half, f64::total_cmp).1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::draws::Draws;
+
+    /// Expected values: those that the numbers were drawn with. The variance of a long mean of numbers that remember half
+    /// of the last one is (1 + 0.5) / (1 - 0.5) = 3 times that of independent ones.
+    #[test]
+    fn memory_is_seen_and_shifts_are_not() {
+        let mut draws = Draws::seeded(1);
+        for (memory, expected) in [(0.0, 1.0), (0.5, 3.0)] {
+            let mut values = draws.wandering(memory, 4000);
+            let noise = Noise::of(&values, &[1.0; 4000]).unwrap();
+            assert!((noise.variance(1.0) - 1.0).abs() < 0.1, "{noise:?}");
+            assert!((noise.long_run / expected - 1.0).abs() < 0.15, "{noise:?}");
+            // A shift touches few of the distances, and none of them for more than three sigma.
+            values[1000..1500].iter_mut().for_each(|value| *value += 50.0);
+            values[3000] = 1e6;
+            let noise = Noise::of(&values, &[1.0; 4000]).unwrap();
+            assert!((noise.variance(1.0) - 1.0).abs() < 0.2, "{noise:?}");
+            assert!((1.0..1.6).contains(&(noise.long_run / expected)), "{noise:?}");
+        }
+    }
+
+    #[test]
+    fn what_falls_with_the_count_is_told_apart() {
+        let mut draws = Draws::seeded(2);
+        let counts: Vec<f64> = (0..4000).map(|step| if step % 100 < 50 { 4.0 } else { 64.0 }).collect();
+        let values: Vec<f64> =
+            counts.iter().map(|count: &f64| 0.8 * draws.normal() / count.sqrt() + 0.1 * draws.normal()).collect();
+        let noise = Noise::of(&values, &counts).unwrap();
+        assert!((noise.of_requests / 0.64 - 1.0).abs() < 0.15, "{noise:?}");
+        assert!((noise.of_steps / 0.01 - 1.0).abs() < 0.4, "{noise:?}");
+    }
+
+    #[test]
+    fn edges() {
+        assert_eq!(Noise::of(&[1.0; STEPS_MIN - 1], &[1.0; STEPS_MIN - 1]), None);
+        let of_equal = Noise::of(&[7.0; 100], &[3.0; 100]).unwrap();
+        assert!(of_equal.variance(3.0) > 0.0 && of_equal.variance(3.0).is_finite(), "{of_equal:?}");
+        assert!(of_equal.long_run >= 1.0 && of_equal.long_run.is_finite(), "{of_equal:?}");
+    }
 }
