@@ -15,7 +15,7 @@ use crate::model::report::Skipped;
 use crate::model::time::Timestamp;
 use crate::stats::count_scan::{self, bursts};
 use crate::stats::level::{self, Excursion, difference, excursions};
-use crate::stats::noise::STEPS_MIN;
+use crate::stats::noise::{self, STEPS_MIN};
 
 use super::like_load::{Driver, LoadCurve, LoadSignal, driver};
 use super::moved::{Moved, Run, Statistic, findings};
@@ -376,9 +376,7 @@ impl Signal {
 }
 
 fn middle(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
+    noise::middle(&mut values.to_vec())
 }
 
 #[cfg(test)]

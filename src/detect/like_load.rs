@@ -6,6 +6,7 @@
 //! only rise with its load: what falls is never explained by it.
 
 use crate::stats::monotone::{Knot, height, rising};
+use crate::stats::noise;
 
 /// The load of a run, one entry a step.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -189,8 +190,7 @@ fn alike(levels: &[f64]) -> Vec<Vec<usize>> {
 }
 
 fn middle(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
+    noise::middle(&mut values)
 }
 
 #[cfg(test)]
