@@ -15,7 +15,7 @@ use crate::model::report::Skipped;
 use crate::model::time::Timestamp;
 use crate::stats::count_scan::{self, bursts};
 use crate::stats::level::{self, Excursion, difference, excursions};
-use crate::stats::noise::STEPS_MIN;
+use crate::stats::noise::{self, STEPS_MIN};
 
 use super::like_load::{Driver, LoadCurve, LoadSignal, driver};
 use super::moved::{Moved, Run, Statistic, findings};
@@ -376,7 +376,199 @@ impl Signal {
 }
 
 fn middle(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
+    noise::middle(&mut values.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::finding::{Direction, Evidence, Severity};
+    use crate::stats::draws::Draws;
+
+    const START: Timestamp = Timestamp(1_700_000_000_000_000_000);
+    const SIGMA: f64 = 0.5;
+
+    /// A run whose latency is log-normal, with two endpoints and a server that remembers.
+    struct Shape {
+        len: usize,
+        /// All requests in a second; the first endpoint has three quarters of them.
+        rate: f64,
+        seed: u64,
+    }
+
+    type ByEndpointAndStep<'f> = &'f dyn Fn(usize, usize) -> f64;
+
+    /// `times`: as high is latency. `failing`: of the requests. `load`: times `rate`, and of 20 VUs.
+    fn draw(
+        shape: &Shape,
+        times: ByEndpointAndStep,
+        failing: ByEndpointAndStep,
+        load: &dyn Fn(usize) -> f64,
+    ) -> (Vec<Signal>, LoadSignal) {
+        let mut draws = Draws::seeded(shape.seed);
+        let server: Vec<f64> = draws.wandering(0.3, shape.len).iter().map(|value| 0.05 * value).collect();
+        let signals = [("search", 0.75, 4.0), ("pay", 0.25, 5.5)].into_iter().enumerate().map(
+            |(endpoint, (name, share, usual))| {
+                let mut signal = Signal {
+                    series: SeriesReference {
+                        metric: "http_req_duration".to_owned(),
+                        tags: [("name".to_owned(), name.to_owned())].into(),
+                        statistic: None,
+                    },
+                    requests_count: Vec::new(),
+                    failed_count: Vec::new(),
+                    median_ms: Vec::new(),
+                    p95_ms: Vec::new(),
+                };
+                for (step, server) in server.iter().enumerate() {
+                    let count = draws.count(shape.rate * share * load(step)).max(1);
+                    let failed = draws.count(f64::from(count) * failing(endpoint, step)).min(count - 1);
+                    // The median of a sample is nearly normal, with pi / 2 times the variance of the mean; the 95th
+                    // percentile with 4.5 times.
+                    let error = SIGMA / f64::from(count - failed).sqrt();
+                    let level = usual + server + times(endpoint, step).ln();
+                    signal.requests_count.push(count);
+                    signal.failed_count.push(failed);
+                    signal.median_ms.push(Some((level + 1.25 * error * draws.normal()).exp()));
+                    signal.p95_ms.push(Some((level + 1.645 * SIGMA + 2.11 * error * draws.normal()).exp()));
+                }
+                signal
+            },
+        );
+        let load = LoadSignal {
+            vus: (0..shape.len).map(|step| Some((20.0 * load(step)).round())).collect(),
+            requests_per_second: (0..shape.len).map(|step| shape.rate * load(step)).collect(),
+        };
+        (signals.collect(), load)
+    }
+
+    fn judge(signals: &[Signal], load: &LoadSignal) -> Vec<Finding> {
+        anomalies("shop", START, 1.0, Some((0, signals[0].requests_count.len())), load, signals).into_parts().0
+    }
+
+    fn within(window: std::ops::Range<usize>, value: f64, elsewhere: f64) -> impl Fn(usize, usize) -> f64 {
+        move |_, step| if window.contains(&step) { value } else { elsewhere }
+    }
+
+    fn seconds(time: Option<Timestamp>) -> Option<f64> {
+        time.map(|time| time.seconds_since(START))
+    }
+
+    fn none(_: usize, _: usize) -> f64 {
+        0.0
+    }
+
+    fn once(_: usize, _: usize) -> f64 {
+        1.0
+    }
+
+    #[test]
+    fn a_slow_window_of_both_endpoints_is_one_finding() {
+        let shape = Shape { len: 900, rate: 100.0, seed: 1 };
+        let (signals, load) = draw(&shape, &within(400..580, 3.5, 1.0), &none, &|_| 1.0);
+        let [finding] = judge(&signals, &load).try_into().unwrap();
+        assert_eq!((seconds(finding.from), seconds(finding.until)), (Some(400.0), Some(580.0)));
+        assert!((2.2..2.8).contains(&finding.change.unwrap().point), "{finding:?}");
+        assert_eq!(finding.severity, Severity::Critical);
+        assert_eq!(finding.series.tags["name"], "search");
+        assert!(finding.also.iter().any(|series| series.tags["name"] == "pay"), "{finding:?}");
+        assert!(
+            finding.title.starts_with("latency of 2 endpoints 3.")
+                && finding.title.ends_with("from 22:20:00 to 22:23:00"),
+            "{}",
+            finding.title
+        );
+        assert!(matches!(finding.evidence.last(), Some(Evidence::Query { .. })));
+    }
+
+    #[test]
+    fn a_step_is_dated_and_lasts() {
+        let shape = Shape { len: 120, rate: 40.0, seed: 2 };
+        let (signals, load) = draw(&shape, &within(80..120, 1.4, 1.0), &none, &|_| 1.0);
+        let [finding] = judge(&signals, &load).try_into().unwrap();
+        assert!((seconds(finding.from).unwrap() - 80.0).abs() <= 3.0, "{finding:?}");
+        assert_eq!((finding.until, finding.severity), (None, Severity::Major));
+    }
+
+    #[test]
+    fn one_endpoint_alone_is_named() {
+        let shape = Shape { len: 300, rate: 40.0, seed: 3 };
+        let times = |endpoint: usize, step: usize| if endpoint == 1 && (100..130).contains(&step) { 0.5 } else { 1.0 };
+        let (signals, load) = draw(&shape, &times, &none, &|_| 1.0);
+        let [finding] = judge(&signals, &load).try_into().unwrap();
+        assert_eq!((finding.series.tags["name"].as_str(), finding.direction), ("pay", Direction::Better));
+        assert_eq!(finding.severity, Severity::Minor);
+    }
+
+    #[test]
+    fn failures_are_found_with_the_latency_that_moved() {
+        let shape = Shape { len: 300, rate: 40.0, seed: 4 };
+        let (signals, load) = draw(&shape, &within(100..160, 2.0, 1.0), &within(100..160, 0.1, 0.0), &|_| 1.0);
+        let [finding] = judge(&signals, &load).try_into().unwrap();
+        assert_eq!(finding.series.metric, "http_req_failed");
+        assert!(finding.also.iter().any(|series| series.metric == "http_req_duration"), "{finding:?}");
+        assert!((finding.observed - 0.1).abs() < 0.03 && finding.expected == Some(0.0), "{finding:?}");
+    }
+
+    #[test]
+    fn latency_that_follows_the_load_is_silent() {
+        let ramp = |step: usize| 0.1 + 0.9 * (1.0 - (step as f64 / 150.0 - 1.0).abs());
+        let follows = |_: usize, step: usize| 1.0 / (1.0 - 0.8 * ramp(step));
+        let shape = Shape { len: 300, rate: 100.0, seed: 5 };
+        let (signals, load) = draw(&shape, &follows, &none, &ramp);
+        assert_eq!(judge(&signals, &load), []);
+        let arrival_rate = LoadSignal { vus: vec![Some(50.0); 300], ..load };
+        assert_eq!(judge(&signals, &arrival_rate), []);
+    }
+
+    #[test]
+    fn vus_that_wait_do_not_hide_what_they_wait_for() {
+        let shape = Shape { len: 300, rate: 100.0, seed: 6 };
+        let rate = |step: usize| if (100..200).contains(&step) { 1.0 / 3.0 } else { 1.0 };
+        let (signals, load) = draw(&shape, &within(100..200, 3.0, 1.0), &none, &rate);
+        let load = LoadSignal { vus: vec![Some(20.0); 300], ..load };
+        assert_eq!(judge(&signals, &load).len(), 1);
+    }
+
+    #[test]
+    fn bad_seconds_and_another_mix_are_silent() {
+        let shape = Shape { len: 300, rate: 100.0, seed: 7 };
+        let (mut signals, load) = draw(&shape, &|_, step| if step % 97 == 50 { 8.0 } else { 1.0 }, &none, &|_| 1.0);
+        assert_eq!(judge(&signals, &load), []);
+        // The slow endpoint gets three times the requests.
+        signals[1].requests_count[150..].iter_mut().for_each(|count| *count *= 3);
+        assert_eq!(judge(&signals, &load), []);
+    }
+
+    /// By `CHANCE`, 2 of 100 runs may show something; more than 5 would once in sixty times.
+    #[test]
+    fn stationary_runs_are_silent() {
+        let is_loud = |seed: u64| {
+            let (signals, load) = draw(&Shape { len: 120, rate: 30.0, seed }, &once, &none, &|_| 1.0);
+            !judge(&signals, &load).is_empty()
+        };
+        let loud_count = (100..200).filter(|seed| is_loud(*seed)).count();
+        assert!(loud_count <= 5, "{loud_count} of 100");
+    }
+
+    #[test]
+    fn silence_has_a_reason() {
+        let outcome = |len: usize, rate: f64, steady: Option<(usize, usize)>| {
+            let (mut signals, load) = draw(&Shape { len, rate, seed: 8 }, &once, &none, &|_| 1.0);
+            if rate == 0.0 {
+                signals.iter_mut().for_each(|signal| signal.requests_count.fill(0));
+            }
+            anomalies("shop", START, 1.0, steady, &load, &signals)
+        };
+        let reason = |outcome: Outcome| match outcome {
+            Outcome::Skipped(skipped) => skipped.reason,
+            judged => panic!("{judged:?}"),
+        };
+        assert_eq!(reason(outcome(15, 50.0, None)), "there are 13 steps of 1 s, and 20 are needed");
+        assert_eq!(reason(outcome(99, 50.0, Some((10, 20)))), "the steady part has 10 steps of 1 s, and 20 are needed");
+        assert_eq!(reason(outcome(99, 0.0, None)), "there is no request");
+        assert_eq!(reason(anomalies("shop", START, 1.0, None, &LoadSignal::default(), &[])), "there is no request");
+        let (_, skipped) = outcome(99, 20.0, None).into_parts();
+        assert_eq!(skipped.len(), 1, "{skipped:?}");
+    }
 }

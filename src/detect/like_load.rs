@@ -6,6 +6,7 @@
 //! only rise with its load: what falls is never explained by it.
 
 use crate::stats::monotone::{Knot, height, rising};
+use crate::stats::noise;
 
 /// The load of a run, one entry a step.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -189,6 +190,59 @@ fn alike(levels: &[f64]) -> Vec<Vec<usize>> {
 }
 
 fn middle(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
+    noise::middle(&mut values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::draws::Draws;
+
+    fn signal(vus: impl Fn(usize) -> f64, rate: impl Fn(usize) -> f64) -> LoadSignal {
+        LoadSignal {
+            vus: (0..200).map(|step| Some(vus(step))).collect(),
+            requests_per_second: (0..200).map(rate).collect(),
+        }
+    }
+
+    #[test]
+    fn the_driver_is_what_the_test_asked_for() {
+        let level =
+            |signal: &LoadSignal, step: usize| driver(signal, 1.0, 0, 200).map(|driver| driver.levels[step].exp());
+        let is_near =
+            |level: Option<f64>, expected: f64| level.is_some_and(|level| (level / expected - 1.0).abs() < 0.05);
+        let ramp = |step: usize| 1.0 + step as f64 / 2.0;
+        assert_eq!(driver(&signal(|_| 10.0, |_| 50.0), 1.0, 0, 200), None);
+        assert!(is_near(level(&signal(|step| ramp(step).round(), |_| 50.0), 100), 51.0));
+        assert!(is_near(level(&signal(|_| 10.0, ramp), 100), 51.0));
+        // With an arrival rate, VUs flicker.
+        let mut draws = Draws::seeded(6);
+        let flicker: Vec<f64> = (0..200).map(|_| f64::from(draws.count(2.0))).collect();
+        assert_eq!(driver(&signal(|step| flicker[step], |_| 50.0), 1.0, 0, 200), None);
+        assert!(is_near(level(&signal(|step| flicker[step], ramp), 100), 51.0));
+        // So do random arrivals.
+        let arrivals: Vec<f64> = (0..200).map(|_| f64::from(draws.count(20.0))).collect();
+        assert_eq!(driver(&signal(|_| 10.0, |step| arrivals[step]), 1.0, 0, 200), None);
+        assert_eq!(driver(&LoadSignal::default(), 1.0, 0, 0), None);
+    }
+
+    #[test]
+    fn the_curve_rises_only() {
+        let levels: Vec<f64> = (0..100).map(|step| f64::from(step % 50) / 50.0).collect();
+        let follows: Vec<f64> = levels.iter().map(|level| 3.0 + 2.0 * level).collect();
+        let curve = LoadCurve::of(&follows, &levels, 0.0);
+        assert!((curve.owed(0.9) - curve.owed(0.1) - 1.6).abs() < 0.2, "{curve:?}");
+        let falls: Vec<f64> = levels.iter().map(|level| 3.0 - 2.0 * level).collect();
+        let curve = LoadCurve::of(&falls, &levels, 0.0);
+        assert_eq!(curve.owed(0.9), curve.owed(0.1));
+    }
+
+    #[test]
+    fn the_highest_load_has_nothing_beside_it() {
+        let levels: Vec<f64> = (0..100).map(|step| if step < 60 { 0.0 } else { 1.0 }).collect();
+        let values: Vec<f64> = levels.iter().map(|level| 3.0 + level).collect();
+        let curve = LoadCurve::of(&values, &levels, 0.0);
+        assert_eq!(curve.difference_at_like_load(&values, &levels, 60, 100), None);
+        assert!(curve.difference_at_like_load(&values, &levels, 10, 30).is_some());
+    }
 }

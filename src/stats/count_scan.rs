@@ -209,3 +209,58 @@ fn log_places(steps_count: usize, length: usize, demand: &Demand) -> f64 {
     let lengths = 1.0 + (steps_count as f64 / demand.steps_min as f64).ln().max(0.0);
     (PLACES_PER_LENGTH * steps_count as f64 / length as f64 * lengths).ln()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::draws::Draws;
+
+    fn demand() -> Demand {
+        Demand { log_chance: 0.01f64.ln(), steps_min: 5, difference_min: 0.005, ratio_min: 1.5 }
+    }
+
+    /// Of 50 trials a step, `usual_rate` fail, and `burst_rate` from step 100 to 130.
+    fn check(usual_rate: f64, burst_rate: f64, expected: &[(usize, usize)]) {
+        let mut draws = Draws::seeded(5);
+        let rate = |step: usize| if (100..130).contains(&step) { burst_rate } else { usual_rate };
+        let events: Vec<f64> = (0..300).map(|step| f64::from(draws.count(50.0 * rate(step)))).collect();
+        let found = bursts(&events, &[50.0; 300], &[50.0; 300], &demand());
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for (found, (from, until)) in found.iter().zip(expected) {
+            assert!(found.from.abs_diff(*from) <= 2 && found.until.abs_diff(*until) <= 2, "{found:?}");
+            assert!(
+                (found.rate - burst_rate).abs() < 0.02 && (found.usual_rate - usual_rate).abs() < 0.01,
+                "{found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn bursts_are_found() {
+        check(0.0, 0.0, &[]);
+        check(0.02, 0.02, &[]);
+        check(0.0, 0.05, &[(100, 130)]);
+        check(0.02, 0.12, &[(100, 130)]);
+    }
+
+    #[test]
+    fn a_bad_second_and_another_mix_are_none() {
+        let mut events = vec![0.0; 300];
+        events[100] = 50.0;
+        assert_eq!(bursts(&events, &[50.0; 300], &[50.0; 300], &demand()), []);
+        // As many fail as are usual for the endpoints that are asked for then.
+        let usual: Vec<f64> = (0..300).map(|step| if step < 150 { 1.0 } else { 5.0 }).collect();
+        assert_eq!(bursts(&usual, &[50.0; 300], &usual, &demand()), []);
+        assert_eq!(bursts(&[], &[], &[], &demand()), []);
+    }
+
+    /// log(R) = c log(c / e) + (C - c) log((C - c) / (C - e)): 10 of 30 events where 3 are expected, by hand
+    /// 10 log(10 / 3) + 20 log(20 / 27) = 6.0376.
+    #[test]
+    fn known_answer() {
+        let events = [&[2.0; 5][..], &[20.0 / 45.0; 45]].concat();
+        let scan = Scan::of(&events, &[1.0; 50]);
+        assert!((scan.log_ratio(0, 5) - 6.0376).abs() < 1e-3, "{}", scan.log_ratio(0, 5));
+        assert_eq!(scan.log_ratio(5, 10), 0.0);
+    }
+}

@@ -328,3 +328,77 @@ fn clipped(distance: f64, variance: f64) -> f64 {
     let limit = CLIP * variance.sqrt();
     distance.clamp(-limit, limit)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::draws::Draws;
+
+    fn demand() -> Demand {
+        let (difference_min, difference_sure) = (1.1f64.ln(), 1.05f64.ln());
+        Demand { log_chance: 0.02f64.ln(), steps_min: 5, difference_min, difference_sure, warm_up_steps: 10 }
+    }
+
+    /// `planted`: from, until and by how much the level is higher. The ends may be `late` steps off.
+    fn check(sigma: f64, len: usize, planted: &[(usize, usize, f64)], expected: &[(usize, usize, f64)], late: usize) {
+        let mut draws = Draws::seeded(len as u64);
+        let mut values: Vec<f64> = (0..len).map(|_| 4.0 + sigma * draws.normal()).collect();
+        for (from, until, difference) in planted {
+            values[*from..*until].iter_mut().for_each(|value| *value += difference);
+        }
+        let found = excursions(&values, &vec![1.0; len], &demand()).unwrap();
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for (found, (from, until, difference)) in found.iter().zip(expected) {
+            assert!(found.from.abs_diff(*from) <= late && found.until.abs_diff(*until) <= late, "{found:?}");
+            assert!((found.difference - difference).abs() < 4.0 * found.standard_error, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_planted_is_found() {
+        check(0.05, 120, &[], &[], 0);
+        check(0.05, 120, &[(80, 120, 0.336)], &[(80, 120, 0.336)], 0);
+        check(0.1, 600, &[(300, 480, 1.25)], &[(300, 480, 1.25)], 1);
+        check(0.1, 30, &[(12, 22, 1.0)], &[(12, 22, 1.0)], 1);
+        check(0.1, 600, &[(100, 160, 0.7), (400, 420, -0.5)], &[(100, 160, 0.7), (400, 420, -0.5)], 1);
+        // The run comes back to where it was for most of the time.
+        check(0.05, 400, &[(0, 60, 0.5), (200, 260, 0.5)], &[(0, 60, 0.5), (200, 260, 0.5)], 1);
+    }
+
+    #[test]
+    fn what_is_no_excursion_is_not() {
+        // One bad second, too small a shift, a warm-up.
+        check(0.05, 120, &[(50, 51, 3.0)], &[], 0);
+        check(0.02, 600, &[(200, 400, 0.06)], &[], 0);
+        check(0.05, 200, &[(0, 10, 1.0)], &[], 0);
+        assert_eq!(excursions(&[1.0; 5], &[1.0; 5], &demand()), None);
+        assert_eq!(excursions(&[1.0; 500], &[1.0; 500], &demand()), Some(Vec::new()));
+    }
+
+    /// Of 200 series in which nothing happens, 4 may hold an excursion by the demanded chance; more than 9 of them would
+    /// do so once in a hundred times.
+    #[test]
+    fn chance_is_kept_with_memory() {
+        let mut draws = Draws::seeded(3);
+        let is_found = |memory: f64, len: usize, draws: &mut Draws| {
+            let values: Vec<f64> = draws.wandering(memory, len).iter().map(|value| 0.2 * value).collect();
+            !excursions(&values, &vec![1.0; len], &demand()).unwrap().is_empty()
+        };
+        for (memory, len) in [(0.0, 60), (0.5, 120), (0.3, 300)] {
+            let found_count = (0..200).filter(|_| is_found(memory, len, &mut draws)).count();
+            assert!(found_count <= 9, "{found_count} of 200 with memory {memory} and {len} steps");
+        }
+    }
+
+    #[test]
+    fn a_known_place_is_measured() {
+        let mut draws = Draws::seeded(4);
+        let mut values: Vec<f64> = (0..200).map(|_| 0.5 * draws.normal()).collect();
+        values[100..150].iter_mut().for_each(|value| *value += 0.4);
+        let found = difference(&values, &[1.0; 200], 100, 150).unwrap();
+        assert!((found.difference - 0.4).abs() < 3.0 * found.standard_error, "{found:?}");
+        // Two means of 50 and of 150 values with a sigma of 0.5, and a little for memory that cannot be ruled out.
+        let without_memory = 0.5 * (1.0 / 50.0f64 + 1.0 / 150.0).sqrt();
+        assert!((1.0..1.4).contains(&(found.standard_error / without_memory)), "{found:?}");
+    }
+}

@@ -2,6 +2,8 @@
 
 pub mod block_bootstrap;
 pub mod count_scan;
+#[cfg(test)]
+pub mod draws;
 pub mod histogram;
 pub mod level;
 pub mod monotone;

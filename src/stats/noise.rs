@@ -41,13 +41,14 @@ impl Noise {
         let lags = lags(values.len());
         let (of_requests, of_steps) = parts(values, counts, lags + 1);
         let variances: Vec<f64> = counts.iter().map(|count| of_steps + of_requests / count).collect();
-        let at_lag: Vec<f64> =
-            (1..=2 * lags).map(|lag| clipped_variance(&distances(values, &variances, lag))).collect();
-        let far = at_lag[lags..].iter().sum::<f64>() / lags as f64;
-        let correlation: Vec<f64> = at_lag[..lags].iter().map(|near| 1.0 - near / far).collect();
+        let at = |lag: usize| clipped_variance(&squares(values, &variances, lag));
+        let far_lags = (lags + 1..=2 * lags).step_by(lags.div_ceil(FAR_LAGS_MAX));
+        let far = far_lags.clone().map(at).sum::<f64>() / far_lags.count() as f64;
+        // Equal values have no spread to compare, and no memory that matters.
+        let unlike = |near: f64| if far > 0.0 { near / far } else { 1.0 };
+        let correlation: Vec<f64> = (1..=lags).map(|lag| 1.0 - unlike(at(lag))).collect();
         // Data with two modes have a small MAD and a large spread; the mean of neighbours' distances sees it.
-        let discrete = bounded_mean(&distances(values, &variances, 1)) / at_lag[0].max(f64::MIN_POSITIVE);
-        let scale = far * discrete.max(1.0);
+        let scale = far * spread_of_modes(&squares(values, &variances, 1)).max(1.0);
         let (of_requests, of_steps) = (of_requests * scale, of_steps * scale);
         Some(Noise {
             of_requests,
@@ -95,62 +96,112 @@ const CORRELATION_MAX: f64 = 0.9;
 fn parts(values: &[f64], counts: &[f64], lag: usize) -> (f64, f64) {
     let shares: Vec<f64> =
         counts.iter().zip(&counts[lag..]).map(|(left, right)| (1.0 / left + 1.0 / right) / 2.0).collect();
-    let distances = distances(values, &vec![1.0; values.len()], lag);
+    let squares = squares(values, &vec![1.0; values.len()], lag);
     let middle = middle(&mut shares.clone());
-    let half = |is_high: bool| {
-        let of_half = || shares.iter().zip(&distances).filter(move |(share, _)| (**share > middle) == is_high);
-        let share = of_half().map(|(share, _)| share).sum::<f64>() / of_half().count().max(1) as f64;
-        let distances: Vec<f64> = of_half().map(|(_, distance)| *distance).collect();
-        (share, clipped_variance(&distances), distances.len())
-    };
-    let ((many_share, many_variance, many_count), (few_share, few_variance, few_count)) = (half(false), half(true));
-    if few_count < STEPS_MIN / 2 || many_count < STEPS_MIN / 2 || few_share < COUNT_RATIO_MIN * many_share {
-        return (0.0, clipped_variance(&distances).max(SIGMA_MIN * SIGMA_MIN));
+    let pairs = || shares.iter().copied().zip(squares.iter().copied());
+    let (few, many): (Vec<_>, Vec<_>) = pairs().partition(|(share, _)| *share > middle);
+    let mean_share = |half: &[(f64, f64)]| half.iter().map(|(share, _)| share).sum::<f64>() / half.len().max(1) as f64;
+    let (few_share, many_share) = (mean_share(&few), mean_share(&many));
+    if few.len().min(many.len()) < STEPS_MIN / 2 || few_share < COUNT_RATIO_MIN * many_share {
+        return (0.0, clipped_variance(&squares).max(SIGMA_MIN * SIGMA_MIN));
     }
+    let variance = |half: &[(f64, f64)]| clipped_variance(&half.iter().map(|(_, square)| *square).collect::<Vec<_>>());
+    let (few_variance, many_variance) = (variance(&few), variance(&many));
     let of_requests = ((few_variance - many_variance) / (few_share - many_share)).clamp(0.0, few_variance / few_share);
     let of_steps = (many_variance - of_requests * many_share).max(0.0);
     if of_requests + of_steps <= 0.0 { (0.0, SIGMA_MIN * SIGMA_MIN) } else { (of_requests, of_steps) }
 }
 
-/// Returns the distances of all steps from those `lag` later, in units of their spread.
-fn distances(values: &[f64], variances: &[f64], lag: usize) -> Vec<f64> {
+/// Returns the squared distances of all steps from those `lag` later, in units of their variance.
+fn squares(values: &[f64], variances: &[f64], lag: usize) -> Vec<f64> {
     let later = values.iter().zip(variances).skip(lag);
     let pairs = values.iter().zip(variances).zip(later);
     pairs
-        .map(|((value, variance), (later, later_variance))| (later - value) / (variance + later_variance).sqrt())
+        .map(|((value, variance), (later, later_variance))| (later - value).powi(2) / (variance + later_variance))
         .collect()
 }
 
 /// Returns the variance without what shifts and outliers add to it.
-fn clipped_variance(distances: &[f64]) -> f64 {
-    let limit = limit(distances);
-    let squares = distances.iter().map(|distance| (distance * distance).min(limit));
-    squares.sum::<f64>() / distances.len().max(1) as f64 / CLIPPED_VARIANCE
+fn clipped_variance(squares: &[f64]) -> f64 {
+    bounded_mean(squares, limit(squares)) / CLIPPED_VARIANCE
 }
 
-/// Returns the mean square, where no distance counts for more than if both of its steps were clipped.
-fn bounded_mean(distances: &[f64]) -> f64 {
-    let limit = 2.0 * limit(distances);
-    distances.iter().map(|distance| (distance * distance).min(limit)).sum::<f64>() / distances.len().max(1) as f64
+/// Returns how much larger the variance is if no distance counts for more than if both of its steps were clipped.
+fn spread_of_modes(squares: &[f64]) -> f64 {
+    let limit = limit(squares);
+    bounded_mean(squares, 2.0 * limit) / bounded_mean(squares, limit).max(f64::MIN_POSITIVE)
+}
+
+fn bounded_mean(squares: &[f64], limit: f64) -> f64 {
+    squares.iter().map(|square| square.min(limit)).sum::<f64>() / squares.len().max(1) as f64
 }
 
 /// Returns the square of the largest distance that is taken for noise.
-fn limit(distances: &[f64]) -> f64 {
-    let mut sizes: Vec<f64> = distances.iter().map(|distance| distance.abs()).collect();
+fn limit(squares: &[f64]) -> f64 {
+    let mut some: Vec<f64> =
+        squares.iter().copied().step_by(squares.len().div_ceil(SQUARES_FOR_LIMIT).max(1)).collect();
     // Where most distances are 0, the median of them tells nothing, the mean does.
-    let typical = match middle(&mut sizes) {
-        0.0 => sizes.iter().sum::<f64>() / sizes.len().max(1) as f64,
+    let typical = match middle(&mut some) {
+        0.0 => (squares.iter().map(|square| square.sqrt()).sum::<f64>() / squares.len().max(1) as f64).powi(2),
         typical => typical,
     };
-    let sigma = MAD_TO_SIGMA * typical;
-    (CLIP * sigma).powi(2).max(f64::MIN_POSITIVE)
+    ((CLIP * MAD_TO_SIGMA).powi(2) * typical).max(f64::MIN_POSITIVE)
 }
 
+/// Of a long series, as many distances tell well enough where to clip.
+const SQUARES_FOR_LIMIT: usize = 1000;
+/// Far lags that are looked at: they are all alike, and each takes time.
+const FAR_LAGS_MAX: usize = 6;
+
 /// Returns the middle one, the upper of two; 0 of none. The order of `values` is lost.
-pub(super) fn middle(values: &mut [f64]) -> f64 {
+pub fn middle(values: &mut [f64]) -> f64 {
     if values.is_empty() {
         return 0.0;
     }
     let half = values.len() / 2;
     *values.select_nth_unstable_by(half, f64::total_cmp).1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::draws::Draws;
+
+    /// Expected values: those that the numbers were drawn with. The variance of a long mean of numbers that remember half
+    /// of the last one is (1 + 0.5) / (1 - 0.5) = 3 times that of independent ones.
+    #[test]
+    fn memory_is_seen_and_shifts_are_not() {
+        let mut draws = Draws::seeded(1);
+        for (memory, expected) in [(0.0, 1.0), (0.5, 3.0)] {
+            let mut values = draws.wandering(memory, 4000);
+            let noise = Noise::of(&values, &[1.0; 4000]).unwrap();
+            assert!((noise.variance(1.0) - 1.0).abs() < 0.1, "{noise:?}");
+            assert!((noise.long_run / expected - 1.0).abs() < 0.15, "{noise:?}");
+            // A shift touches few of the distances, and none of them for more than three sigma.
+            values[1000..1500].iter_mut().for_each(|value| *value += 50.0);
+            values[3000] = 1e6;
+            let noise = Noise::of(&values, &[1.0; 4000]).unwrap();
+            assert!((noise.variance(1.0) - 1.0).abs() < 0.2, "{noise:?}");
+            assert!((1.0..1.6).contains(&(noise.long_run / expected)), "{noise:?}");
+        }
+    }
+
+    #[test]
+    fn what_falls_with_the_count_is_told_apart() {
+        let mut draws = Draws::seeded(2);
+        let counts: Vec<f64> = (0..4000).map(|step| if step % 100 < 50 { 4.0 } else { 64.0 }).collect();
+        let values: Vec<f64> =
+            counts.iter().map(|count: &f64| 0.8 * draws.normal() / count.sqrt() + 0.1 * draws.normal()).collect();
+        let noise = Noise::of(&values, &counts).unwrap();
+        assert!((noise.of_requests / 0.64 - 1.0).abs() < 0.15, "{noise:?}");
+        assert!((noise.of_steps / 0.01 - 1.0).abs() < 0.4, "{noise:?}");
+    }
+
+    #[test]
+    fn edges() {
+        assert_eq!(Noise::of(&[1.0; STEPS_MIN - 1], &[1.0; STEPS_MIN - 1]), None);
+        let of_equal = Noise::of(&[7.0; 100], &[3.0; 100]).unwrap();
+        assert!(of_equal.variance(3.0) > 0.0 && of_equal.variance(3.0).is_finite(), "{of_equal:?}");
+        assert!(of_equal.long_run >= 1.0 && of_equal.long_run.is_finite(), "{of_equal:?}");
+    }
 }
