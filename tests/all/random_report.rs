@@ -10,8 +10,8 @@ use tidemark::model::comparison::{Comparison, ComparisonRow};
 use tidemark::model::finding::{Change, Direction, Evidence, Finding, FindingKind, Scale, SeriesReference, Severity};
 use tidemark::model::metric::{MetricKind, Unit};
 use tidemark::model::report::{
-    AnalysisReport, BaselineReport, Detectable, EndpointReport, GeneratorReport, Latency, MetricReport, Phases,
-    RunReport, SCHEMA_VERSION, Skipped, ThresholdJudge, ThresholdReport, Totals, Verdict, VerdictKind,
+    AnalysisReport, BaselineReport, CheckReport, Detectable, EndpointReport, GeneratorReport, Latency, MetricReport,
+    Phases, RunReport, SCHEMA_VERSION, Skipped, ThresholdJudge, ThresholdReport, Totals, Verdict, VerdictKind,
 };
 use tidemark::model::run::{Rejection, SourceKind, SourceReport};
 use tidemark::model::time::Timestamp;
@@ -53,12 +53,12 @@ pub const HOSTILE: [&str; 30] = [
 
 pub fn report() -> BoxedStrategy<AnalysisReport> {
     let judged = (vec(threshold(), 0..6), vec(finding(), 0..8), baseline(), option::of(comparison()));
-    let measured = (totals(), vec(metric(), 0..4), vec(endpoint(), 0..30), option::of(numbers()));
+    let measured = (totals(), vec(metric(), 0..4), vec(endpoint(), 0..30), vec(check(), 0..4), option::of(numbers()));
     let told = (option::of(generator()), vec(skipped(), 0..4), times());
     (run(), verdict(), judged, measured, told)
         .prop_map(|(run, verdict, judged, measured, told)| {
             let (thresholds, findings, baseline, mut comparison) = judged;
-            let (totals, metrics, endpoints, numbers) = measured;
+            let (totals, metrics, endpoints, checks, numbers) = measured;
             let (generator, skipped, (steady_from, steady_until)) = told;
             let timeline = numbers.map(|numbers| timeline(&numbers, endpoints.len()));
             if let Some(comparison) = &mut comparison {
@@ -71,6 +71,7 @@ pub fn report() -> BoxedStrategy<AnalysisReport> {
                 totals,
                 metrics,
                 endpoints,
+                checks,
                 thresholds,
                 findings,
                 phases: Phases { steady_from, steady_until, rule: "by the number of VUs".to_owned() },
@@ -107,6 +108,17 @@ fn times() -> BoxedStrategy<(Option<Timestamp>, Option<Timestamp>)> {
     let recent = 1_790_000_000_000_000_000i64..1_790_100_000_000_000_000;
     let time = || prop_oneof![4 => recent.clone(), 1 => any::<i64>()].prop_map(Timestamp);
     (option::of(time()), option::of(time())).boxed()
+}
+
+fn check() -> BoxedStrategy<CheckReport> {
+    (text(), option::of(text()), any::<u32>(), any::<u32>())
+        .prop_map(|(name, group, passed, failed)| CheckReport {
+            name,
+            group,
+            passed_count: u64::from(passed),
+            failed_count: u64::from(failed),
+        })
+        .boxed()
 }
 
 fn unit() -> BoxedStrategy<Unit> {
