@@ -17,7 +17,7 @@ const SHOWN_AFTER: Duration = Duration::from_millis(500);
 const REDRAWN_EVERY: Duration = Duration::from_millis(100);
 
 const OF_A_KNOWN_SIZE: &str = "{bar:24} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
-const OF_AN_UNKNOWN_SIZE: &str = "{spinner} {msg}{elapsed}  {bytes} read";
+const OF_AN_UNKNOWN_SIZE: &str = "{spinner} {msg}{bytes} read  {bytes_per_sec}  {elapsed}";
 const ALL_READ: &str = "{bar:24} {bytes} read, judging";
 
 /// The line while it is shown; dropped, it is gone.

@@ -4,8 +4,9 @@ use crate::model::finding::FindingKind;
 use crate::model::report::{AnalysisReport, BaselineReport, Skipped};
 use crate::tables::frames::Frames;
 
-use super::compare::{Side, compare, sort};
+use super::compare::{compare, sort};
 use super::generator::Clock;
+use super::subjects::Side;
 use super::verdict::verdict;
 use super::within_run::{WithinRun, within_run};
 

@@ -12,6 +12,8 @@ pub mod outcome;
 pub mod phases;
 pub mod rates;
 pub mod resampled;
+mod shifts;
+pub mod subjects;
 pub mod summaries;
 pub mod thresholds;
 pub mod verdict;

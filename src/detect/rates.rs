@@ -7,9 +7,9 @@ use crate::model::report::{AnalysisReport, CheckReport, EndpointReport};
 use crate::tables::frames::{FrameSeries, Step};
 use crate::tables::timeline::is_of;
 
-use super::compare::{Side, endpoint_reference, is_same, nonzero_of, paired, reference};
 use super::finding_id::finding_id;
 use super::resampled::CONFIDENCE;
+use super::subjects::{Side, endpoint_reference, is_same, nonzero_of, paired, reference};
 
 /// A smaller rise is not told apart from the failures that every network has.
 const RISE_MIN: f64 = 0.001;

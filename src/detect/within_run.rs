@@ -8,9 +8,9 @@ use crate::tables::frames::{Frames, Step, together};
 use crate::tables::timeline::is_of;
 
 use super::anomaly::{Signal, anomalies};
-use super::compare::endpoint_reference;
 use super::generator::{Clock, GeneratorSignal, generator};
 use super::like_load::LoadSignal;
+use super::subjects::endpoint_reference;
 
 pub struct WithinRun {
     pub findings: Vec<Finding>,

@@ -1,7 +1,7 @@
 //! What a run is judged against: a run of the store, found or named, or one that was read from files.
 
-use crate::detect::compare::Side;
 use crate::detect::judge::{Base, BaseKind};
+use crate::detect::subjects::Side;
 use crate::model::report::{AnalysisReport, Skipped, VerdictKind};
 use crate::store::manifest::Manifest;
 use crate::store::{Store, StoreError};
@@ -82,7 +82,13 @@ pub fn automatic(store: &Store, report: &AnalysisReport) -> Result<Result<KnownR
     let mut unfit = None;
     for manifest in earlier.into_iter().rev() {
         match unfit_because(manifest, report) {
-            None => return kept(store, manifest, BaseKind::History).map(Ok),
+            None => match kept(store, manifest, BaseKind::History) {
+                Ok(known) => return Ok(Ok(known)),
+                // Deleted since it was listed, or damaged: no reason to lose the run at hand.
+                Err(error) => {
+                    unfit = unfit.or(Some(format!("the last run before, {}, cannot be read: {error}", manifest.run_id)))
+                }
+            },
             Some(why) => unfit = unfit.or(Some(format!("the last run before, {}, {why}", manifest.run_id))),
         }
     }

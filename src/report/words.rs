@@ -306,7 +306,7 @@ pub fn duration(seconds: f64) -> String {
     }
     let whole = seconds.round() as u64;
     match whole {
-        0..=119 => format!("{seconds:.1} s"),
+        0..=119 => format!("{:.1} s", seconds.abs()),
         120..=7199 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tidemark::detect::compare::{Compared, Side, compare};
+use tidemark::detect::compare::{Compared, compare};
+use tidemark::detect::subjects::Side;
 use tidemark::model::finding::{Direction, FindingKind};
 use tidemark::model::metric::{MetricKind, Unit};
 use tidemark::model::report::AnalysisReport;

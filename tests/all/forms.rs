@@ -22,7 +22,7 @@ use super::store_faults::skipped;
 const SARIF_SCHEMA: &str = include_str!("../schemas/sarif-schema-2.1.0.json");
 const JUNIT_SCHEMA: &str = include_str!("../schemas/junit-10.xsd");
 
-fn sarif_validator() -> jsonschema::Validator {
+pub fn sarif_validator() -> jsonschema::Validator {
     let mut schema: Value = serde_json::from_str(SARIF_SCHEMA).unwrap();
     // The pattern of a language is no regular expression by ECMA-262: a bracket is closed that was not opened.
     for definition in ["run", "toolComponent"] {
@@ -43,6 +43,7 @@ fn random_reports_are_whole_inert_and_of_one_mind_in_every_form() {
         check_annotations(&report)?;
         check_code_quality(&report)?;
         check_summary_and_comment(&report)?;
+        check_wording(&report)?;
     });
 }
 
@@ -199,6 +200,24 @@ fn check_junit(report: &AnalysisReport, schema: &BTreeMap<String, Declared>) -> 
     let others = test_cases(&junit::render(&other), schema);
     let other_names: BTreeSet<_> = others.iter().map(|(identity, _)| identity).collect();
     prop_assert_eq!(names, other_names, "a name holds a figure");
+    Ok(())
+}
+
+/// The same words and digits in every form.
+fn check_wording(report: &AnalysisReport) -> Result<(), TestCaseError> {
+    let (page, xml) = (markdown::render(report), junit::render(report));
+    let issues: Vec<Value> = serde_json::from_str(&code_quality::render(report)).unwrap();
+    let log: Value = serde_json::from_str(&sarif::render(report)).unwrap();
+    let problems = words::problems(report);
+    for (index, problem) in problems.iter().enumerate() {
+        prop_assert_eq!(issues[index]["description"].as_str(), Some(problem.told.as_str()));
+        let Some(change) = problem.finding.and_then(|finding| Some((finding.change?, finding.unit))) else { continue };
+        let change = words::change(&change.0, change.1);
+        let message = log["runs"][0]["results"][index]["message"]["text"].as_str().unwrap();
+        for form in [&page, &xml, &problem.told, message] {
+            prop_assert!(form.contains(&change), "{change}");
+        }
+    }
     Ok(())
 }
 

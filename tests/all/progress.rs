@@ -54,7 +54,7 @@ fn big_file(folder: &Path) -> u64 {
     let mut text = Vec::new();
     let file = std::fs::File::open(data("checkout/k6.json.gz")).unwrap();
     std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(file), &mut text).unwrap();
-    let text = text.repeat(12);
+    let text = text.repeat(30);
     std::fs::write(folder.join("big.json"), &text).unwrap();
     text.len() as u64
 }
@@ -83,6 +83,8 @@ fn a_slow_pipe_shows_bytes_and_rate_but_no_end() {
         format!("(cat {}; sleep 1.5) | tidemark analyze - --no-store > out.txt", data("clean/k6.json").display());
     let Some((screen, exit_code)) = on_a_terminal(folder.path(), &command) else { return };
     assert_eq!(exit_code, 0, "{screen}");
+    // The run is 5 s long, so the line shows what its last seconds were like.
+    assert!(screen.contains(" requests/s") && screen.contains(" failed") && screen.contains(" VUs"), "{screen:?}");
     assert!(screen.contains(" read  ") && screen.contains("B/s") && !screen.contains("left"), "{screen:?}");
     assert_eq!(left_on_screen(&screen), "", "{screen:?}");
 }
