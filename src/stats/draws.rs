@@ -1,6 +1,6 @@
 //! Seeded random draws for tests: the same on every machine.
 
-/// SplitMix64, as published by Steele, Lea and Flood, and by Vigna.
+/// SplitMix64: three lines, and good enough for any test.
 #[derive(Debug, Clone)]
 pub struct Draws(u64);
 

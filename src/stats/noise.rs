@@ -65,7 +65,7 @@ impl Noise {
 }
 
 /// The variance of a sum over `lags` lags is like that of a mean of `n / lags` squares, and somewhat better with the
-/// weights below; found by simulation (see `level`).
+/// weights below: the chances that `level` demands were kept with it in simulations.
 const DEGREES_PER_LAG: f64 = 1.5;
 
 /// Returns how far memory is looked for: it grows with the cube root of the length, the usual rule for such sums.

@@ -4,7 +4,7 @@ use std::f64::consts::{LN_2, SQRT_2};
 
 /// Returns ln P(|Z| > z) of a standard normal Z.
 ///
-/// Relative error of the chance below 1.2e-7. Press et al., Numerical Recipes, `erfcc`.
+/// A rational approximation of the complementary error function, whose relative error is below 1.2e-7 at any z.
 pub fn log_chance_normal(z: f64) -> f64 {
     const COEFFICIENTS: [f64; 10] = [
         -1.26551223,
@@ -26,7 +26,7 @@ pub fn log_chance_normal(z: f64) -> f64 {
 
 /// Returns ln P(|T| > t) of Student's T, close enough for a threshold: within 2 % of t for 3 degrees of freedom or more.
 ///
-/// Wallace (1959): the normal deviate that is as unlikely.
+/// It takes the normal deviate that is nearly as unlikely.
 pub fn log_chance_student(t: f64, degrees_of_freedom: f64) -> f64 {
     let ratio = (8.0 * degrees_of_freedom + 1.0) / (8.0 * degrees_of_freedom + 3.0);
     log_chance_normal(ratio * (degrees_of_freedom * (t * t / degrees_of_freedom).ln_1p()).sqrt())
