@@ -5,4 +5,6 @@ pub mod columns;
 pub mod figures;
 pub mod html;
 pub mod rows;
+#[cfg(test)]
+mod sample;
 pub mod text;
