@@ -106,10 +106,9 @@ fn rows_of(subject: &Subject, findings: &[Finding]) -> Vec<ComparisonRow> {
         let series = SeriesReference { statistic: Some(moved.statistic.to_owned()), ..subject.series.clone() };
         let is_found = findings.iter().any(|finding| finding.series == series || finding.also.contains(&series));
         let less_is_better = subject.unit == Unit::Milliseconds;
-        let is_sure = moved.p_value <= FALSE_DISCOVERY_RATE;
-        let direction = match moved.change {
+        let is_sure = is_found || subject.is_judged && moved.p_value <= FALSE_DISCOVERY_RATE;
+        let direction = match moved.change.filter(|_| is_sure) {
             None => None,
-            Some(_) if !is_sure || !subject.is_judged => Some(Direction::Changed),
             Some(change) if (change.point > 0.0) == less_is_better => Some(Direction::Worse),
             Some(_) => Some(Direction::Better),
         };
@@ -150,7 +149,7 @@ fn plain_rows(base: &AnalysisReport, current: &AnalysisReport) -> Vec<Comparison
             base,
             current,
             change,
-            direction: change.map(|_| Direction::Changed),
+            direction: None,
             is_found: false,
         }
     };

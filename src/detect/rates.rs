@@ -270,7 +270,7 @@ fn row(subject: &RateSubject) -> ComparisonRow {
         base: Some(subject.base.rate()),
         current: Some(subject.current.rate()),
         change: Some(subject.change),
-        direction: Some(if subject.is_found { subject.direction() } else { Direction::Changed }),
+        direction: subject.is_found.then(|| subject.direction()),
         is_found: subject.is_found,
     }
 }

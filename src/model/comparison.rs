@@ -32,7 +32,7 @@ pub struct ComparisonRow {
     pub current: Option<f64>,
     /// None where either is missing.
     pub change: Option<Change>,
-    /// Which way it moved, as far as the evidence goes; `Changed` where it does not tell.
+    /// Which way it moved; none where the evidence does not tell.
     pub direction: Option<Direction>,
     /// It is part of a finding.
     pub is_found: bool,

@@ -42,6 +42,9 @@ const BASELINE: RGBColor = RGBColor(0x9a, 0xa4, 0xaf);
 const TIME_STEPS: [u64; 15] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 10_800, 21_600];
 /// Marks of the time axis that stand apart.
 const TIMES_MAX: f64 = 13.0;
+/// What lies beyond these is no figure of a load test, and an axis cannot be divided there.
+const LEAST: f64 = 1e-9;
+const MOST: f64 = 1e15;
 /// Shades of the heat map, from few requests to many.
 const HEAT_SHADES: u32 = 12;
 
@@ -186,8 +189,8 @@ fn lines<B: DrawingBackend>(
         return None;
     }
     let values = chart.lines.iter().flat_map(|line| line.values.iter().flatten());
-    let most = values.copied().filter(|value| value.is_finite()).fold(0.0, f64::max).min(f64::MAX / 4.0);
-    let top = if most > 0.0 { most * 1.08 } else { 1.0 };
+    let most = values.copied().filter(|value| value.is_finite()).fold(0.0, f64::max).min(MOST);
+    let top = if most > LEAST { most * 1.08 } else { 1.0 };
     let seconds = length_seconds(timeline);
     frame(area, report, &format!("{}, {}", chart.title, chart.unit))?;
     let mut context = ChartBuilder::on(area)
@@ -412,7 +415,7 @@ fn heat<B: DrawingBackend>(area: &Area<B>, report: &AnalysisReport, timeline: &T
     let heat = &timeline.latency_heat;
     let most = heat.counts.iter().flatten().copied().max().filter(|most| *most > 0)?;
     let (low, high) = (*heat.bounds_ms.first()?, *heat.bounds_ms.last()?);
-    let is_scale = low > 0.0 && high.is_finite() && heat.bounds_ms.is_sorted_by(|left, right| left < right);
+    let is_scale = low > LEAST && high < MOST && heat.bounds_ms.is_sorted_by(|left, right| left < right);
     if !is_scale {
         return None;
     }
@@ -430,7 +433,7 @@ fn heat<B: DrawingBackend>(area: &Area<B>, report: &AnalysisReport, timeline: &T
     let plot = context.plotting_area();
     for cell in cells(heat, most) {
         let step = f64::from(timeline.step_seconds);
-        let (from, until) = (cell.from as f64 * step, (cell.until as f64 * step).min(seconds));
+        let (from, until) = ((cell.from as f64 * step).min(seconds), (cell.until as f64 * step).min(seconds));
         let corners = [(from, heat.bounds_ms[cell.bucket]), (until, heat.bounds_ms[cell.bucket + 1])];
         plot.draw(&Rectangle::new(corners, shade_colour(cell.shade).filled())).ok()?;
     }
@@ -471,4 +474,57 @@ fn shade_colour(shade: u32) -> RGBColor {
     let part = f64::from(shade) / f64::from(HEAT_SHADES);
     let mix = |from: f64, until: f64| (from + (until - from) * part) as u8;
     RGBColor(mix(226.0, 8.0), mix(236.0, 40.0), mix(250.0, 104.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample::{HOSTILE, report, summary_only};
+
+    #[test]
+    fn a_run_over_time_has_all_charts() {
+        let report = report(2, 60, "checkout", 120.0);
+        let names: Vec<&str> = charts(&report).iter().map(|chart| chart.name).collect();
+        assert_eq!(names, ["latency", "rate", "failed", "load", "heat"]);
+        let svg = latency_svg(&report).expect("it has latencies");
+        assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));
+        for words in ["Latency, ms", "p95 of the baseline", "checkout, checkout; time in UTC"] {
+            assert!(svg.contains(words), "{words}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_exist_is_not_drawn() {
+        assert_eq!(charts(&summary_only()), []);
+        assert_eq!(png(&summary_only(), "latency"), None);
+        assert_eq!(charts(&report(0, 0, "x", 1.0)), []);
+        assert_eq!(png(&report(1, 5, "x", 1.0), "no chart"), None);
+        assert!(charts(&report(1, 5, "x", f64::NAN)).iter().all(|chart| chart.name == "heat"));
+    }
+
+    #[test]
+    fn a_png_has_the_size_of_the_chart() {
+        let bytes = png(&report(1, 30, "x", 1.0), "heat").expect("it has a heat map");
+        let reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().expect("it is a PNG");
+        assert_eq!((reader.info().width, reader.info().height), SIZE);
+    }
+
+    #[test]
+    fn hostile_names_are_words() {
+        for name in HOSTILE {
+            for chart in charts(&report(1, 5, name, 1.5)) {
+                let elements = chart.svg.split('<').skip(1).map(|tag| tag.split([' ', '>', '\n', '/']).next());
+                let known = ["svg", "rect", "text", "line", "polyline", "polygon", "circle", ""];
+                elements.flatten().for_each(|element| assert!(known.contains(&element), "{name:?}: {element}"));
+            }
+        }
+    }
+
+    #[test]
+    fn figures_of_any_size_are_drawn() {
+        for value in [0.0, 1e-320, 1e-12, 1e12, 1e300, f64::MAX, -1.0, f64::INFINITY] {
+            let report = report(1, 5, "x", value);
+            charts(&report).iter().for_each(|chart| assert!(chart.svg.len() < 200_000));
+        }
+    }
 }

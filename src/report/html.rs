@@ -140,3 +140,172 @@ fn section(page: &mut String, id: &str, heading: &str, note: &str) -> Result {
     }
     writeln!(page, "</div>")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::time::Timestamp;
+    use crate::report::sample::{HOSTILE, report, summary_only};
+
+    /// Returns the page without what its scripts and styles are made of, which no report reaches.
+    fn markup(page: &str) -> String {
+        [CHARTS_SCRIPT, SCRIPT, CHARTS_STYLE, STYLE].iter().fold(page.to_owned(), |page, asset| page.replace(asset, ""))
+    }
+
+    /// Returns the names of all tags, in their order.
+    fn tags(page: &str) -> Vec<String> {
+        let markup = markup(page);
+        let names = markup.split('<').skip(1).map(|tag| {
+            let end =
+                tag.find(|letter: char| !letter.is_alphanumeric() && !"/!-".contains(letter)).unwrap_or(tag.len());
+            tag[..end].to_owned()
+        });
+        names.collect()
+    }
+
+    fn attribute_values<'a>(markup: &'a str, attribute: &str) -> Vec<&'a str> {
+        let opening = format!(" {attribute}=\"");
+        markup.split(&opening).skip(1).filter_map(|rest| rest.split('"').next()).collect()
+    }
+
+    #[test]
+    fn hostile_names_are_words() {
+        // A name of the same length, so that both are shortened alike.
+        for name in HOSTILE {
+            let plain = "x".repeat(name.chars().count());
+            let (page, expected) = (render(&report(3, 5, name, 1.5)), render(&report(3, 5, &plain, 1.5)));
+            let (found, expected) = (tags(&page), tags(&expected));
+            // A picture of a chart has an element a line of its words; the page around it is the same.
+            let around = |tags: &[String]| tags.iter().filter(|tag| !tag.contains("text")).cloned().collect::<Vec<_>>();
+            assert_eq!(around(&found), around(&expected), "{name:?}");
+            let harmful = |letter: char| {
+                letter.is_control() && letter != '\n'
+                    || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            };
+            assert!(!markup(&page).contains(harmful), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn long_names_do_not_swell_the_page() {
+        let long = "x".repeat(10_240);
+        let (page, plain) = (render(&report(50, 5, &long, 1.5)), render(&report(50, 5, "x", 1.5)));
+        assert!(page.len() < plain.len() + 600_000, "{} and {} bytes", page.len(), plain.len());
+    }
+
+    #[test]
+    fn an_hour_of_fifty_endpoints_is_small() {
+        let page = render(&report(50, 360, "https://shop.example.test/catalogue/{id}", 123.4));
+        assert!(page.len() < 1_500_000, "{} bytes", page.len());
+    }
+
+    #[test]
+    fn figures_of_many_endpoints_are_bounded() {
+        let page = render(&report(2000, 360, "x", 123.4));
+        assert!(page.contains("Only the first 111 endpoints can be shown over time"));
+        assert!(page.len() < 7_000_000, "{} bytes", page.len());
+    }
+
+    #[test]
+    fn nothing_is_loaded() {
+        let mut report = report(3, 5, "x", 1.5);
+        report.run.ci_url = Some("https://ci.test/1".to_owned());
+        let page = render(&report);
+        let markup = markup(&page);
+        for href in attribute_values(&markup, "href") {
+            let is_inside =
+                href.starts_with('#') || href.starts_with("data:image/svg+xml,") || href == "https://ci.test/1";
+            assert!(is_inside, "{href}");
+        }
+        for attribute in ["src", "srcset", "action", "poster", "style", "onclick"] {
+            assert!(attribute_values(&markup, attribute).is_empty(), "{attribute}");
+        }
+        for style in [CHARTS_STYLE, STYLE] {
+            assert!(!style.contains("url(") && !style.contains("@import"));
+        }
+        report.run.ci_url = Some("javascript:alert(1)".to_owned());
+        assert!(!render(&report).contains("href=\"javascript"));
+    }
+
+    #[test]
+    fn scripts_do_not_end_early() {
+        for asset in [CHARTS_SCRIPT, SCRIPT, CHARTS_STYLE, STYLE] {
+            assert!(!asset.contains("</script") && !asset.contains("</style"));
+            assert!(!asset.contains("<!--"));
+        }
+        assert!(!CHARTS_LICENCE.contains("--"));
+    }
+
+    #[test]
+    fn ids_are_unique_and_what_is_referred_to_is_there() {
+        for report in [report(3, 5, "x", 1.5), summary_only()] {
+            let markup = markup(&render(&report));
+            let ids = attribute_values(&markup, "id");
+            let unique: BTreeSet<&str> = ids.iter().copied().collect();
+            assert_eq!(ids.len(), unique.len());
+            for attribute in ["aria-labelledby", "href", "data-copy"] {
+                let references = attribute_values(&markup, attribute).into_iter();
+                let inside = references.map(|id| id.trim_start_matches('#')).filter(|id| !id.contains(':'));
+                inside.for_each(|id| assert!(unique.contains(id), "{attribute} {id}"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_summary_alone_says_what_is_missing() {
+        let page = render(&summary_only());
+        for words in ["Nothing stands out.", "The test sets no threshold.", "Only a summary was read", "Not compared"] {
+            assert!(page.contains(words), "{words}");
+        }
+        assert!(!markup(&page).contains("NaN"));
+    }
+
+    #[test]
+    fn every_verdict_has_its_words_and_its_shape() {
+        let kinds = [
+            VerdictKind::Pass,
+            VerdictKind::Regressed,
+            VerdictKind::ThresholdsFailed,
+            VerdictKind::Suspect,
+            VerdictKind::Inconclusive,
+        ];
+        let shapes: BTreeSet<String> = kinds.iter().map(|kind| marks::verdict(*kind)).collect();
+        let names: BTreeSet<&str> = kinds.iter().map(|kind| summary::verdict_name(*kind)).collect();
+        assert_eq!((shapes.len(), names.len()), (5, 5));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_report_has_a_page(
+            name in any::<String>(),
+            value in any::<f64>(),
+            sizes in (0usize..4, 0usize..6),
+            times in (any::<i64>(), any::<i64>(), any::<i64>()),
+            steps in (any::<u32>(), any::<u32>()),
+            cut in 0usize..6,
+        ) {
+            let mut report = report(sizes.0, sizes.1, &name, value);
+            report.phases.steady_from = Some(Timestamp(times.0));
+            report.findings[0].from = Some(Timestamp(times.1));
+            report.findings[0].until = Some(Timestamp(times.2));
+            report.run.ended_at = Some(Timestamp(times.2));
+            if let Some(timeline) = &mut report.timeline {
+                timeline.start = Timestamp(times.0);
+                (timeline.step_seconds, timeline.steps_count) = steps;
+                // Lists that do not go together.
+                timeline.endpoints.truncate(cut);
+                timeline.vus.truncate(cut);
+                timeline.latency_heat.counts.truncate(cut);
+                timeline.latency_heat.bounds_ms.truncate(cut * 8);
+            }
+            let page = render(&report);
+            prop_assert!(page.ends_with("</html>\n"));
+        }
+    }
+}

@@ -11,6 +11,8 @@ pub mod junit;
 pub mod markdown;
 pub mod markdown_text;
 pub mod rows;
+#[cfg(test)]
+mod sample;
 pub mod sarif;
 pub mod text;
 mod text_findings;

@@ -49,7 +49,7 @@ pub fn comparison(text: &mut String, report: &AnalysisReport, colour: Colour) ->
     let Some(comparison) = &report.comparison else { return Ok(()) };
     let base = report.baseline.runs.first().map_or(comparison.base.id.as_str(), String::as_str);
     let heading = pad(&format!("Compared with {}", cut_middle(base, 28)), SERIES_COLUMNS + 2);
-    writeln!(text, "\n{}{:>12}{:>12}  change (95 %)", colour.heading(&heading), "before", "now")?;
+    writeln!(text, "\n{}{:>12}{:>12}  change", colour.heading(&heading), "before", "now")?;
     for difference in &comparison.differences {
         paragraph(text, "  ", &format!("! {}", cut_middle(difference, 300)))?;
     }
@@ -66,7 +66,9 @@ pub fn comparison(text: &mut String, report: &AnalysisReport, colour: Colour) ->
             _ => "",
         };
         let change = if code.is_empty() { change } else { colour.paint(&change, code) };
-        let series = pad(&cut_middle(&words::series(&row.series), SERIES_COLUMNS - 1), SERIES_COLUMNS);
+        // As in the table of endpoints.
+        let series = words::series(&row.series).replace("{expected_response:true}", "");
+        let series = pad(&cut_middle(&series, SERIES_COLUMNS - 1), SERIES_COLUMNS);
         writeln!(text, "  {series}{:>12}{:>12}  {change}", value(row.base), value(row.current))?;
         shown += 1;
     }

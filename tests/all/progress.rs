@@ -80,7 +80,11 @@ fn a_long_file_shows_bytes_rate_and_time_left_and_leaves_nothing() {
 fn a_slow_pipe_shows_bytes_and_rate_but_no_end() {
     let folder = tempfile::tempdir().unwrap();
     let command =
-        format!("(cat {}; sleep 1.5) | tidemark analyze - --no-store > out.txt", data("clean/k6.json").display());
+        // Line by line, as a slow k6 writes.
+        format!(
+            "(while IFS= read -r line; do echo \"$line\"; done < {}; sleep 1.5) | tidemark analyze - --no-store > out.txt",
+            data("clean/k6.json").display()
+        );
     let Some((screen, exit_code)) = on_a_terminal(folder.path(), &command) else { return };
     assert_eq!(exit_code, 0, "{screen}");
     // The run is 5 s long, so the line shows what its last seconds were like.

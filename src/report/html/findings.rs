@@ -55,10 +55,11 @@ fn kind_name(kind: FindingKind) -> &'static str {
 
 fn card(page: &mut String, report: &AnalysisReport, number: usize, finding: &Finding) -> Result {
     let severity = finding.severity.name();
-    let is_better = if finding.direction == Direction::Better { " is-better" } else { "" };
+    let is_better = finding.direction == Direction::Better;
+    let tone = if is_better { " is-better" } else { "" };
     writeln!(
         page,
-        "<article class=\"finding {severity}{is_better}\" id=\"finding-{number}\" aria-labelledby=\"finding-{number}-h\">"
+        "<article class=\"finding {severity}{tone}\" id=\"finding-{number}\" aria-labelledby=\"finding-{number}-h\">"
     )?;
     write!(
         page,
@@ -66,7 +67,7 @@ fn card(page: &mut String, report: &AnalysisReport, number: usize, finding: &Fin
         marks::severity(finding.severity)
     )?;
     write!(page, "<span>{}</span>", kind_name(finding.kind))?;
-    if is_better != "" {
+    if is_better {
         write!(page, "<span class=\"good\">better</span>")?;
     }
     if let Some(when) = when(finding) {

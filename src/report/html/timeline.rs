@@ -162,7 +162,8 @@ fn most_common(timeline: &Timeline) -> String {
 }
 
 fn step_time(timeline: &Timeline, index: usize) -> String {
-    let nanoseconds = index as i64 * i64::from(timeline.step_seconds) * NANOSECONDS_PER_SECOND;
+    let seconds = (index as i64).saturating_mul(i64::from(timeline.step_seconds));
+    let nanoseconds = seconds.saturating_mul(NANOSECONDS_PER_SECOND);
     let time = Timestamp(timeline.start.0.saturating_add(nanoseconds));
     second(time).get(11..).unwrap_or_default().to_owned()
 }
