@@ -143,15 +143,7 @@ fn plain_rows(base: &AnalysisReport, current: &AnalysisReport) -> Vec<Comparison
         };
         let change = base.zip(current).filter(|(base, _)| *base > 0.0).map(|(base, current)| ratio(base, current));
         let series = SeriesReference { statistic: Some(statistic.to_owned()), ..reference(metric, Vec::new()) };
-        ComparisonRow {
-            series,
-            unit,
-            base,
-            current,
-            change,
-            direction: None,
-            is_found: false,
-        }
+        ComparisonRow { series, unit, base, current, change, direction: None, is_found: false }
     };
     figures.into_iter().filter(|figure| figure.3.is_some() || figure.4.is_some()).map(row).collect()
 }

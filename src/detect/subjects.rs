@@ -6,7 +6,7 @@ use crate::model::finding::{Change, Direction, Scale, SeriesReference};
 use crate::model::metric::{MetricKind, Unit};
 use crate::model::report::{AnalysisReport, EndpointReport, Latency};
 use crate::stats::normal::upper_tail;
-use crate::tables::frames::{FrameSeries, Frames, Step};
+use crate::tables::frames::{FrameSeries, Frames, LEFT_OUT, Step};
 use crate::tables::timeline::is_of;
 
 use super::resampled::{CONFIDENCE, ChanceError, Paired};
@@ -24,17 +24,8 @@ const STATISTICS: [(&str, Option<f64>); 6] =
 /// A trend is judged by these: the middle, the tail, and the far tail where enough requests reach it.
 const JUDGED: [&str; 3] = ["med", "p95", "p99"];
 const FAR_TAIL_SAMPLES_MIN: f64 = 2_000.0;
-/// Trends that are only parts of a request, or made of requests and pauses.
-const NOT_JUDGED: [&str; 8] = [
-    "http_req_blocked",
-    "http_req_connecting",
-    "http_req_tls_handshaking",
-    "http_req_sending",
-    "http_req_waiting",
-    "http_req_receiving",
-    "iteration_duration",
-    "group_duration",
-];
+/// Made of requests and pauses: shown, not judged.
+const ITERATIONS: &str = "iteration_duration";
 
 /// A run, with its frames where they are known.
 #[derive(Clone, Copy)]
@@ -154,6 +145,7 @@ pub(super) fn trend_subjects(base: Side, current: Side) -> Vec<Subject> {
     for metric in &current.report.metrics {
         let is_plain =
             metric.kind == MetricKind::Trend && !metric.name.contains('{') && metric.name != "http_req_duration";
+        let is_plain = is_plain && !LEFT_OUT.contains(&metric.name.as_str());
         let Some(old) = values(base.report, &metric.name).filter(|_| is_plain) else { continue };
         let is_its = |series: &FrameSeries| series.key.metric == metric.name;
         let counts = [base, current].map(|side| samples_count(side.report, &metric.name));
@@ -165,7 +157,7 @@ pub(super) fn trend_subjects(base: Side, current: Side) -> Vec<Subject> {
             paired(base, current, is_its),
         );
         // Only of a time it is known that more is worse.
-        subject.is_judged = metric.unit == Unit::Milliseconds && !NOT_JUDGED.contains(&metric.name.as_str());
+        subject.is_judged = metric.unit == Unit::Milliseconds && metric.name != ITERATIONS;
         subjects.push(subject);
     }
     subjects

@@ -14,8 +14,8 @@ use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 use crate::model::timeline::{Heat, Timeline};
 
 use super::columns::cut_middle;
-use super::figures::{percent, short};
 use super::text::second;
+use super::words::{percent, short};
 
 /// One chart; `name` is that of its file.
 #[derive(Debug, Clone, PartialEq, Eq)]

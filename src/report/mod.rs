@@ -5,7 +5,6 @@ pub mod charts;
 pub mod code_quality;
 pub mod columns;
 pub mod comparison_md;
-pub mod figures;
 pub mod html;
 pub mod junit;
 pub mod markdown;

@@ -101,6 +101,7 @@ pub fn report(endpoints_count: usize, steps_count: usize, name: &str, value: f64
         },
         metrics: metrics(&name(), value),
         endpoints: (0..endpoints_count).map(|index| endpoint(index, &name(), value)).collect(),
+        checks: Vec::new(),
         thresholds: vec![ThresholdReport {
             metric: name(),
             expression: name(),

@@ -8,8 +8,8 @@ use crate::model::threshold::split_metric_filter;
 use crate::model::time::Timestamp;
 
 use super::columns::{counted, cut_middle, pad, thousands, wrapped};
-use super::figures::{duration, figure, short};
 use super::text_findings;
+use super::words::{duration, grouped, short};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
@@ -95,10 +95,10 @@ fn run(text: &mut String, report: &AnalysisReport, colour: Colour) -> Result {
         _ => {}
     }
     let count = |value: Option<u64>| value.map_or("-".to_owned(), thousands);
-    let rate = totals.requests_per_second.map_or("-".to_owned(), |rate| format!("{}/s", figure(rate, 1)));
+    let rate = totals.requests_per_second.map_or("-".to_owned(), |rate| format!("{}/s", grouped(rate, 1)));
     let failed = totals.failed_requests_rate.map_or("-".to_owned(), |rate| format!("{:.2} %", rate * 100.0));
     let (requests, iterations) = (count(totals.requests_count), count(totals.iterations_count));
-    let vus = totals.vus_max.map_or("-".to_owned(), |vus| figure(vus, 0));
+    let vus = totals.vus_max.map_or("-".to_owned(), |vus| grouped(vus, 0));
     writeln!(text, "  requests {requests} ({rate}), failed {failed}; iterations {iterations}; VUs at most {vus}")?;
     if let (Some(passed), Some(failed)) = (totals.checks_passed_count, totals.checks_failed_count) {
         writeln!(text, "  checks passed {}, failed {}", thousands(passed), thousands(failed))?;

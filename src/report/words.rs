@@ -249,28 +249,40 @@ pub fn percent(fraction: f64) -> String {
 }
 
 /// In steps of 1000, as k6 does.
-fn bytes(value: f64) -> String {
+pub fn bytes(value: f64) -> String {
     let steps = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
     let step = steps.into_iter().find(|(size, _)| value.abs() >= *size);
     step.map_or_else(|| format!("{} bytes", short(value)), |(size, unit)| format!("{} {unit}", short(value / size)))
 }
 
 /// Words a change with its interval: `+30 % (95 %: +27 % to +33 %)`; `unit` is that of what changed.
-///
-/// From 1 % to 3 % is `+2.0 points`: `+2 %` would say another thing.
 pub fn change(change: &Change, unit: Unit) -> String {
-    let size = |value: f64| match change.scale {
+    let point = point(change, unit);
+    let Some(interval) = interval(change, unit) else { return point };
+    let confidence = change.confidence.map_or(String::new(), |confidence| format!("{}: ", percent(confidence)));
+    format!("{point} ({confidence}{interval})")
+}
+
+/// Words how far a figure has moved: `+30 %`.
+pub fn point(change: &Change, unit: Unit) -> String {
+    moved_by(change.point, change.scale, unit)
+}
+
+/// Words the interval that holds the true change: `+27 % to +33 %`; none where it is not known.
+pub fn interval(change: &Change, unit: Unit) -> Option<String> {
+    let [low, high] = [change.low?, change.high?].map(|end| moved_by(end, change.scale, unit));
+    Some(format!("{} to {high}", low.strip_suffix(" points").unwrap_or(&low)))
+}
+
+/// From 1 % to 3 % is `+2.0 points`: `+2 %` would say another thing.
+fn moved_by(value: f64, scale: Scale, unit: Unit) -> String {
+    match scale {
         _ if !value.is_finite() => "not known".to_owned(),
         Scale::Ratio => format!("{} %", signed(value * 100.0)),
         Scale::Difference if unit == Unit::Fraction => format!("{} points", signed(value * 100.0)),
         Scale::Difference if value > 0.0 => format!("+{}", figure(value, unit)),
         Scale::Difference => figure(value, unit),
-    };
-    let point = size(change.point);
-    let Some((low, high)) = change.low.zip(change.high) else { return point };
-    let confidence = change.confidence.map_or(String::new(), |confidence| format!("{}: ", percent(confidence)));
-    let low = size(low);
-    format!("{point} ({confidence}{} to {})", low.strip_suffix(" points").unwrap_or(&low), size(high))
+    }
 }
 
 /// With its sign, and as many digits as a change of this size asks for.
@@ -350,7 +362,7 @@ fn shown(letter: char) -> char {
 const HUGE: f64 = 1e8;
 
 /// With `decimals`, and the whole part grouped by three.
-fn grouped(value: f64, decimals: usize) -> String {
+pub fn grouped(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
     let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |digits| ("-", digits));
     let (whole, fraction) = digits.split_once('.').map_or((digits, ""), |(whole, fraction)| (whole, fraction));

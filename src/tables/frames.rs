@@ -19,7 +19,7 @@ const SKETCH_BYTES_MAX: usize = 48 << 20;
 const STEPS_MAX: i64 = 8_192;
 
 /// Parts of `http_req_duration`, and what counts bytes: neither is judged, nor drawn.
-const LEFT_OUT: [&str; 9] = [
+pub const LEFT_OUT: [&str; 9] = [
     "http_req_blocked",
     "http_req_connecting",
     "http_req_tls_handshaking",

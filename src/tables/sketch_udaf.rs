@@ -1,6 +1,6 @@
 //! `sketch_percentile(sketch, p)` for SQL: percentiles over windows whose samples are gone, to within 0.4 %.
 
-use std::mem::{size_of, size_of_val};
+use std::mem::size_of_val;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
@@ -66,7 +66,7 @@ impl Accumulator for Merged {
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.sketch.buckets().len() * size_of::<(u32, u64)>()
+        size_of_val(self) + size_of_val(self.sketch.buckets())
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {

@@ -6,7 +6,7 @@ use crate::model::comparison::{Comparison, ComparisonRow};
 use crate::model::finding::{Direction, Scale};
 use crate::model::report::AnalysisReport;
 use crate::report::columns::counted;
-use crate::report::figures::{change, quantity};
+use crate::report::words::{figure, point};
 
 use super::escape::{name, text};
 use super::{endpoints, findings, marks, section};
@@ -79,7 +79,7 @@ fn row(page: &mut String, report: &AnalysisReport, row: &ComparisonRow, reach: f
     let class = if is_moved(row) { "" } else { " class=\"even-row\"" };
     let words = if row.direction.is_none() { "not comparable" } else { words };
     let found = if row.is_found { " <small class=\"muted\">(in a finding)</small>" } else { "" };
-    let value = |value: Option<f64>| value.map_or("-".to_owned(), |value| quantity(value, row.unit));
+    let value = |value: Option<f64>| value.map_or("-".to_owned(), |value| figure(value, row.unit));
     let raw = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
     let moved = row.change.as_ref();
     writeln!(
@@ -91,7 +91,7 @@ fn row(page: &mut String, report: &AnalysisReport, row: &ComparisonRow, reach: f
         raw(row.current),
         value(row.current),
         raw(moved.map(|moved| moved.point)),
-        moved.map_or("-".to_owned(), |moved| change(moved, row.unit)),
+        moved.map_or("-".to_owned(), |moved| point(moved, row.unit)),
         moved.map_or(String::new(), |moved| findings::interval_cell(moved, row.unit, tone, reach)),
     )
 }

@@ -7,8 +7,8 @@ use crate::model::comparison::ComparisonRow;
 use crate::model::finding::SeriesReference;
 use crate::model::report::{AnalysisReport, EndpointReport};
 use crate::report::columns::{counted, thousands};
-use crate::report::figures::{change, percent, series, short};
 use crate::report::text::common_origin;
+use crate::report::words::{percent, point, short};
 
 use super::escape::{name, text};
 use super::{marks, section, timeline};
@@ -131,7 +131,7 @@ fn change_cell(page: &mut String, row: Option<&ComparisonRow>) -> Result {
     let Some((row, moved)) = moved else { return cell(page, "p95 change", None, short, "") };
     let (tone, words) = marks::direction(row.direction);
     let words = if tone == "even" { String::new() } else { format!(" <small>{words}</small>") };
-    cell(page, "p95 change", Some(moved.point), |_| format!("{}{words}", change(moved, row.unit)), tone)
+    cell(page, "p95 change", Some(moved.point), |_| format!("{}{words}", point(moved, row.unit)), tone)
 }
 
 /// The endpoint's p95 as a small line; with a script, it leads to the charts.
@@ -211,4 +211,25 @@ pub fn without_origin(report: &AnalysisReport, words: &str) -> String {
         Some(origin) => words.replacen(origin, "", 1),
         None => words.to_owned(),
     }
+}
+
+/// Words which figure of which samples: `p95 of http_req_duration, GET https://shop/cart`.
+///
+/// `name` and `method` say by themselves what they are; any other tag is named.
+fn series(series: &SeriesReference) -> String {
+    let statistic = series.statistic.as_ref().map_or(String::new(), |statistic| format!("{statistic} of "));
+    let tag = |name: &str| series.tags.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    let endpoint = match (tag("method"), tag("name")) {
+        // Many scripts put the method into the name.
+        (Some(method), Some(name)) if !name.starts_with(method) => Some(format!("{method} {name}")),
+        (_, Some(name)) => Some(name.to_owned()),
+        (Some(method), None) => Some(method.to_owned()),
+        (None, None) => None,
+    };
+    let others =
+        series.tags.iter().filter(|(name, value)| !matches!(name.as_str(), "name" | "method") && !value.is_empty());
+    let others = others.map(|(name, value)| format!("{name} {value}"));
+    let parts: Vec<String> = endpoint.into_iter().chain(others).collect();
+    let comma = if parts.is_empty() { "" } else { ", " };
+    format!("{statistic}{}{comma}{}", series.metric, parts.join(", "))
 }

@@ -7,8 +7,8 @@ use crate::model::metric::Unit;
 use crate::model::report::AnalysisReport;
 use crate::model::time::Timestamp;
 use crate::report::columns::{counted, thousands};
-use crate::report::figures::{change, interval, percent, quantity};
 use crate::report::text::second;
+use crate::report::words::{figure, interval, percent, point};
 
 use super::escape::{lines, name, text};
 use super::{endpoints, marks, section};
@@ -107,17 +107,17 @@ fn figures(page: &mut String, report: &AnalysisReport, number: usize, finding: &
     write!(
         page,
         "<div class=\"finding-figures\"><p><span class=\"label\">Observed</span><strong>{}</strong></p>",
-        quantity(finding.observed, finding.unit)
+        figure(finding.observed, finding.unit)
     )?;
     if let Some(expected) = finding.expected {
-        write!(page, "<p><span class=\"label\">Expected</span><span>{}</span></p>", quantity(expected, finding.unit))?;
+        write!(page, "<p><span class=\"label\">Expected</span><span>{}</span></p>", figure(expected, finding.unit))?;
     }
     if let Some(moved) = &finding.change {
         let (tone, _) = marks::direction(Some(finding.direction));
         write!(
             page,
             "<p><span class=\"label\">Change</span><strong class=\"{tone}\">{}</strong></p>",
-            change(moved, finding.unit)
+            point(moved, finding.unit)
         )?;
         if let Some(between) = interval(moved, finding.unit) {
             let confidence = moved
@@ -191,17 +191,17 @@ fn evidence(page: &mut String, report: &AnalysisReport, number: usize, finding: 
 
 fn evidence_row(page: &mut String, report: &AnalysisReport, finding: &Finding, one: &Evidence, reach: f64) -> Result {
     let Evidence::Metric { series, observed, expected, unit, change: moved, note } = one else { return Ok(()) };
-    let expected = expected.map_or("-".to_owned(), |expected| quantity(expected, *unit));
+    let expected = expected.map_or("-".to_owned(), |expected| figure(expected, *unit));
     let (tone, _) = marks::direction(Some(finding.direction));
     let (words, bar) = match moved {
-        Some(moved) => (change(moved, *unit), interval_cell(moved, *unit, tone, reach)),
+        Some(moved) => (point(moved, *unit), interval_cell(moved, *unit, tone, reach)),
         None => ("-".to_owned(), String::new()),
     };
     writeln!(
         page,
         "<tr><th scope=\"row\">{}</th><td class=\"n\" data-l=\"Observed\">{}</td><td class=\"n\" data-l=\"Expected\">{expected}</td><td class=\"n\" data-l=\"Change\">{words}</td><td data-l=\"Interval\">{bar}</td><td data-l=\"Note\">{}</td></tr>",
         name(&endpoints::series_words(report, series), SERIES_COLUMNS),
-        quantity(*observed, *unit),
+        figure(*observed, *unit),
         note.as_ref().map_or(String::new(), |note| text(note)),
     )
 }

@@ -6,8 +6,8 @@ use crate::model::metric::Unit;
 use crate::model::report::{AnalysisReport, MetricReport};
 use crate::model::run::SourceKind;
 use crate::report::columns::{counted, thousands};
-use crate::report::figures::{bytes, change, percent, quantity, short};
 use crate::report::text::second;
+use crate::report::words::{self, bytes, figure, percent, short};
 
 use super::escape::{name, text};
 use super::{endpoints, section};
@@ -37,7 +37,7 @@ pub fn metrics(page: &mut String, report: &AnalysisReport) -> Result {
             write!(page, "<tr><th scope=\"row\">{}</th>", metric_name(report, metric))?;
             write!(page, "<td class=\"n\">{}</td>", metric.count.map_or("-".to_owned(), thousands))?;
             for name in TREND_VALUES {
-                let value = metric.values.get(name).map_or("-".to_owned(), |value| quantity(*value, metric.unit));
+                let value = metric.values.get(name).map_or("-".to_owned(), |value| figure(*value, metric.unit));
                 write!(page, "<td class=\"n\">{value}</td>")?;
             }
             writeln!(page, "</tr>")?;
@@ -73,9 +73,9 @@ fn metric_name(report: &AnalysisReport, metric: &MetricReport) -> String {
 fn other_value(metric: &MetricReport, value_name: &str, value: f64) -> String {
     match (value_name, metric.unit) {
         ("rate", Unit::Fraction) => percent(value),
-        ("rate", unit) => format!("{}/s", quantity(value, unit)),
+        ("rate", unit) => format!("{}/s", figure(value, unit)),
         ("passes" | "fails", _) => short(value),
-        (_, unit) => quantity(value, unit),
+        (_, unit) => figure(value, unit),
     }
 }
 
@@ -182,7 +182,7 @@ pub fn judged(page: &mut String, report: &AnalysisReport) -> Result {
             format!(
                 "<li>{}: {} with a chance of {}</li>",
                 name(&endpoints::series_words(report, &one.series), 90),
-                change(&one.change, Unit::Fraction),
+                words::point(&one.change, Unit::Fraction),
                 percent(one.power)
             )
         })

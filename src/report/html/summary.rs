@@ -7,8 +7,8 @@ use crate::model::finding::Direction;
 use crate::model::metric::Unit;
 use crate::model::report::{AnalysisReport, VerdictKind};
 use crate::report::columns::{counted, thousands};
-use crate::report::figures::{bytes, change, duration, figure, percent, quantity, short};
 use crate::report::text::second;
+use crate::report::words::{bytes, duration, figure, grouped, percent, point, short};
 
 use super::escape::{link, name, text};
 use super::{marks, tone};
@@ -198,7 +198,7 @@ fn tiles(report: &AnalysisReport) -> Vec<Tile> {
         "bad",
         moved(report, "checks", "rate"),
     );
-    let vus = totals.vus_max.map(|vus| figure(vus, 0));
+    let vus = totals.vus_max.map(|vus| grouped(vus, 0));
     let iterations = totals.iterations_count.map_or(String::new(), |count| counted(count, "iteration"));
     tile("VUs at most", vus, iterations, timeline.map(|timeline| &timeline.vus[..]), "", None);
     let received = totals.data_received_bytes.map(bytes);
@@ -233,7 +233,7 @@ fn moved(report: &AnalysisReport, metric: &str, statistic: &str) -> Option<Strin
     let words = if row.direction == Some(Direction::Changed) { String::new() } else { format!(", {words}") };
     Some(format!(
         "<span class=\"{tone}\">{}{words}</span> <span class=\"muted\">from {}</span>",
-        change(moved, unit),
-        quantity(base, unit)
+        point(moved, unit),
+        figure(base, unit)
     ))
 }

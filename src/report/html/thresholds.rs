@@ -6,7 +6,7 @@ use crate::model::metric::Unit;
 use crate::model::report::{AnalysisReport, ThresholdJudge, ThresholdReport};
 use crate::model::threshold::{Aggregation, Expression, split_metric_filter};
 use crate::report::columns::counted;
-use crate::report::figures::{headroom, quantity};
+use crate::report::words::{figure, headroom};
 
 use super::escape::name;
 use super::{endpoints, marks, section};
@@ -34,7 +34,7 @@ pub fn thresholds(page: &mut String, report: &AnalysisReport) -> Result {
 fn row(page: &mut String, report: &AnalysisReport, threshold: &ThresholdReport) -> Result {
     let (tone, word) = if threshold.passed { ("good", "held") } else { ("bad", "failed") };
     let observed = match threshold.observed {
-        Some(observed) => quantity(observed, unit_of(report, threshold)),
+        Some(observed) => figure(observed, unit_of(report, threshold)),
         None if threshold.judged_by == ThresholdJudge::Summary => "not in the summary".to_owned(),
         None => "no sample".to_owned(),
     };

@@ -7,8 +7,8 @@ use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 use crate::model::timeline::{Timeline, TimelineSeries};
 use crate::report::charts;
 use crate::report::columns::counted;
-use crate::report::figures::{duration, percent, short};
 use crate::report::text::second;
+use crate::report::words::{duration, percent, short};
 
 use super::escape::name;
 use super::{endpoints, section};
