@@ -21,7 +21,10 @@ const SERIES_COLUMNS: usize = 90;
 pub fn findings(page: &mut String, report: &AnalysisReport) -> Result {
     if report.findings.is_empty() {
         section(page, "findings", "Findings", "")?;
-        return writeln!(page, "<p class=\"quiet-line\">Nothing stands out.</p></section>");
+        // To find nothing and not to have looked are two things.
+        let not_judged =
+            if report.skipped.is_empty() { "" } else { ", but <a href=\"#judged\">not all was judged</a>" };
+        return writeln!(page, "<p class=\"quiet-line\">Nothing was found{not_judged}.</p></section>");
     }
     let counts = [Severity::Critical, Severity::Major, Severity::Minor].map(|severity| {
         let count = report.findings.iter().filter(|finding| finding.severity == severity).count();

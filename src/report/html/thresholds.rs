@@ -20,9 +20,15 @@ pub fn thresholds(page: &mut String, report: &AnalysisReport) -> Result {
     let all = counted(report.thresholds.len() as u64, "threshold");
     let note = if failed == 0 { format!("{all}, all held") } else { format!("{failed} of {all} failed") };
     section(page, "thresholds", "Thresholds", &note)?;
+    let has_bars = report.thresholds.iter().any(|threshold| threshold.headroom.is_some());
+    let scale = if has_bars {
+        "<th scope=\"col\"><span class=\"ends\"><span>beyond</span><span>limit</span><span>inside</span></span></th>"
+    } else {
+        "<td></td>"
+    };
     writeln!(
         page,
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table: thresholds\"><table class=\"stack\"><thead><tr><th scope=\"col\">Result</th><th scope=\"col\">Threshold</th><th scope=\"col\" class=\"n\">Observed</th><th scope=\"col\" class=\"n\">Headroom</th><th scope=\"col\"><span class=\"ends\"><span>beyond</span><span>limit</span><span>inside</span></span></th></tr></thead><tbody>"
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table: thresholds\"><table class=\"stack\"><thead><tr><th scope=\"col\">Result</th><th scope=\"col\">Threshold</th><th scope=\"col\" class=\"n\">Observed</th><th scope=\"col\" class=\"n\">Headroom</th>{scale}</tr></thead><tbody>"
     )?;
     // What failed first; the sort is stable.
     let mut sorted: Vec<&ThresholdReport> = report.thresholds.iter().collect();

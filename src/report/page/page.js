@@ -156,17 +156,20 @@
   const line = (label, key, colourName, options = {}) => ({ label, key, colourName, width: 1.5, dash: [], ...options });
   const charts = {
     latency: {
+      main: "p95", what: "p95",
       words: (value) => `${short(value)} ms`, axis: plain,
       lines: [line("p95, baseline", "base", "base", { dash: [4, 3], width: 1.25 }), line("med", "med", "blue"),
         line("p95", "p95", "orange", { width: 2 }), line("p99", "p99", "purple", { dash: [6, 3] })],
       from: (series, base) => ({ ...series, base: base && base.total.p95 }),
     },
     rate: {
+      main: "rate", what: "The rate",
       words: (value) => `${short(value)}/s`, axis: plain,
       lines: [line("baseline", "base", "base", { dash: [4, 3], width: 1.25 }), line("requests", "rate", "blue", { width: 2 })],
       from: (series, base) => ({ ...series, base: base && base.total.rate }),
     },
     failed: {
+      main: "failed", what: "The failed share",
       words: percent, axis: (value) => `${plain(value * 100)} %`, least: 0.01,
       lines: [line("baseline", "base", "base", { dash: [4, 3], width: 1.25 }), line("failed", "failed", "orange", { width: 2, fill: 0.14 })],
       from: (series, base) => ({ ...series, base: base && base.total.failed }),
@@ -335,6 +338,14 @@
     const values = spec.from(seriesOf(chosen), base);
     return [middles, ...spec.lines.map(({ key }) => (key === "base" ? ofBase(values.base) : values[key]) ?? middles.map(() => null))];
   };
+  // The same words as the page has for all requests.
+  const extremes = (spec, values) => {
+    const known = values.filter((value) => value !== null);
+    if (!known.length) return `${spec.what} is not known.`;
+    const [least, most] = [Math.min(...known), Math.max(...known)];
+    if (least === most) return `${spec.what} is ${spec.words(most)} throughout.`;
+    return `${spec.what} is between ${spec.words(least)} and ${spec.words(most)}; greatest at ${clock(start + values.indexOf(most) * step)}.`;
+  };
   const lineChart = (figure, spec) => {
     const hasValues = (index) => columns(spec)[index + 1].some((value) => value !== null);
     spec.lines = spec.lines.filter((_, index) => hasValues(index));
@@ -366,7 +377,15 @@
     };
     entry.plot = new uPlot(options, columns(spec), one(".plot", figure));
     entry.showValues = () => showValues(entry.plot);
-    entry.update = () => { entry.plot.setData(columns(spec), false); entry.showValues(); };
+    const words = one(".words", figure);
+    const wordsOfAll = words.textContent;
+    entry.update = () => {
+      const data = columns(spec);
+      entry.plot.setData(data, false);
+      entry.showValues();
+      all("button", legend).forEach((button, index) => { button.hidden = data[index + 1].every((value) => value === null); });
+      words.textContent = chosen === null || !spec.main ? wordsOfAll : extremes(spec, seriesOf(chosen)[spec.main]);
+    };
     for (const [index, { label, colourName, dash, width }] of spec.lines.entries()) {
       const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
       const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
