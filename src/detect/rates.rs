@@ -149,11 +149,20 @@ fn errors(base: Side, current: Side) -> Option<RateSubject> {
     let is_its = |series: &FrameSeries| series.key.metric == "http_req_failed";
     let error = difference_error(base, current, is_its, nonzero_of);
     Some(RateSubject::new(
-        reference("http_req_failed", Vec::new()),
+        rate_of(reference("http_req_failed", Vec::new())),
         failures(base.report)?,
         failures(current.report)?,
         error,
     ))
+}
+
+fn rate_of(series: SeriesReference) -> SeriesReference {
+    SeriesReference { statistic: Some("rate".to_owned()), ..series }
+}
+
+/// The rate of `checks` is k6's word for those that passed.
+fn failed_rate_of(series: SeriesReference) -> SeriesReference {
+    SeriesReference { statistic: Some("failed_rate".to_owned()), ..series }
 }
 
 fn failures_of(rate: f64, count: u64) -> Option<Failures> {
@@ -166,7 +175,12 @@ fn endpoint_errors(base: Side, current: Side) -> Vec<RateSubject> {
         let before = base.report.endpoints.iter().find(|before| is_same(before, endpoint))?;
         let is_its = |series: &FrameSeries| series.key.metric == "http_req_failed" && is_of(&series.key, endpoint);
         let error = difference_error(base, current, is_its, nonzero_of);
-        Some(RateSubject::new(endpoint_reference("http_req_failed", endpoint), of(before)?, of(endpoint)?, error))
+        Some(RateSubject::new(
+            rate_of(endpoint_reference("http_req_failed", endpoint)),
+            of(before)?,
+            of(endpoint)?,
+            error,
+        ))
     };
     current.report.endpoints.iter().filter_map(subject).collect()
 }
@@ -177,7 +191,12 @@ fn checks(base: Side, current: Side) -> Option<RateSubject> {
         (passed + failed > 0).then_some(Failures { failed_count: failed, count: passed + failed })
     };
     let error = difference_error(base, current, |series| series.key.metric == "checks", zero_of);
-    Some(RateSubject::new(reference("checks", Vec::new()), failures(base.report)?, failures(current.report)?, error))
+    Some(RateSubject::new(
+        failed_rate_of(reference("checks", Vec::new())),
+        failures(base.report)?,
+        failures(current.report)?,
+        error,
+    ))
 }
 
 fn each_check(base: Side, current: Side) -> Vec<RateSubject> {
@@ -196,7 +215,7 @@ fn each_check(base: Side, current: Side) -> Vec<RateSubject> {
         let error = difference_error(base, current, is_its, zero_of);
         let mut tags = vec![("check", check.name.clone())];
         tags.extend(check.group.clone().map(|group| ("group", group)));
-        Some(RateSubject::new(reference("checks", tags), of(before)?, of(check)?, error))
+        Some(RateSubject::new(failed_rate_of(reference("checks", tags)), of(before)?, of(check)?, error))
     };
     current.report.checks.iter().filter_map(subject).collect()
 }

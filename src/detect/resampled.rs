@@ -9,7 +9,7 @@ use crate::tables::frames::{FrameSeries, Frames, Step, together};
 /// Blocks of a run; fewer when it is shorter.
 const BLOCKS_MAX: usize = 24;
 /// With fewer the error of a figure cannot be told.
-const BLOCKS_MIN: usize = 8;
+const BLOCKS_MIN: usize = 6;
 pub const CONFIDENCE: f64 = 0.95;
 
 /// The same series of two runs, block by block.

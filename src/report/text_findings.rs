@@ -3,7 +3,7 @@
 use std::fmt::{Result, Write};
 
 use crate::model::comparison::ComparisonRow;
-use crate::model::finding::{Direction, Severity};
+use crate::model::finding::{Direction, SeriesReference, Severity};
 use crate::model::report::AnalysisReport;
 
 use super::columns::{counted, cut_middle, pad};
@@ -12,7 +12,8 @@ use super::words;
 
 const FINDINGS_SHOWN: usize = 20;
 const ROWS_SHOWN: usize = 16;
-const SERIES_COLUMNS: usize = 42;
+const ALSO_SHOWN: usize = 8;
+const SERIES_COLUMNS: usize = 32;
 
 pub fn findings(text: &mut String, report: &AnalysisReport, colour: Colour) -> Result {
     if report.findings.is_empty() {
@@ -32,15 +33,42 @@ pub fn findings(text: &mut String, report: &AnalysisReport, colour: Colour) -> R
         rest.iter().try_for_each(|line| writeln!(text, "           {line}"))?;
         paragraph(text, "           ", &words::facts(finding))?;
         if !finding.also.is_empty() {
-            let also: Vec<String> = finding.also.iter().take(6).map(words::series).collect();
-            let more = finding.also.len().saturating_sub(also.len());
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            paragraph(text, "           ", &format!("with it: {}{more}", also.join(", ")))?;
+            paragraph(text, "           ", &format!("with it: {}", also(&finding.also)))?;
         }
     }
     match report.findings.len().saturating_sub(FINDINGS_SHOWN) {
         0 => Ok(()),
-        more => writeln!(text, "  and {} more: --format json has all", counted(more as u64, "finding")),
+        more => writeln!(text, "  and {}: --format json has all", counted(more as u64, "more finding")),
+    }
+}
+
+/// Words what moved with a finding, the figures of one series together: `avg, med of GET /report; http_reqs rate`.
+fn also(series: &[SeriesReference]) -> String {
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for series in series {
+        let (name, statistic) = (short_name(series), series.statistic.as_deref().unwrap_or(""));
+        match groups.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, statistics)) => statistics.push(statistic),
+            None => groups.push((name, vec![statistic])),
+        }
+    }
+    let words = |(name, statistics): &(String, Vec<&str>)| match statistics.join(", ") {
+        statistics if statistics.is_empty() => name.clone(),
+        statistics => format!("{statistics} of {name}"),
+    };
+    let shown: Vec<String> = groups.iter().take(ALSO_SHOWN).map(words).collect();
+    let more = groups.len().saturating_sub(ALSO_SHOWN);
+    shown.join("; ") + &if more > 0 { format!("; and {more} more") } else { String::new() }
+}
+
+/// The endpoint or check of a series, as the table of endpoints calls it; else its metric.
+fn short_name(series: &SeriesReference) -> String {
+    let tag = |name: &str| series.tags.get(name).filter(|value| !value.is_empty());
+    match (tag("check"), tag("name"), tag("method")) {
+        (Some(check), ..) => words::name(&format!("check {check}")),
+        (_, Some(name), Some(method)) if !name.starts_with(method.as_str()) => words::name(&format!("{method} {name}")),
+        (_, Some(name), _) => words::name(name),
+        _ => series.metric.clone(),
     }
 }
 
@@ -48,8 +76,8 @@ pub fn findings(text: &mut String, report: &AnalysisReport, colour: Colour) -> R
 pub fn comparison(text: &mut String, report: &AnalysisReport, colour: Colour) -> Result {
     let Some(comparison) = &report.comparison else { return Ok(()) };
     let base = report.baseline.runs.first().map_or(comparison.base.id.as_str(), String::as_str);
-    let heading = pad(&format!("Compared with {}", cut_middle(base, 28)), SERIES_COLUMNS + 2);
-    writeln!(text, "\n{}{:>12}{:>12}  change", colour.heading(&heading), "before", "now")?;
+    let heading = pad(&format!("Compared with {}", cut_middle(base, 18)), SERIES_COLUMNS + 2);
+    writeln!(text, "\n{}{:>11}{:>11}  change", colour.heading(&heading), "before", "now")?;
     for difference in &comparison.differences {
         paragraph(text, "  ", &format!("! {}", cut_middle(difference, 300)))?;
     }
@@ -66,15 +94,17 @@ pub fn comparison(text: &mut String, report: &AnalysisReport, colour: Colour) ->
             _ => "",
         };
         let change = if code.is_empty() { change } else { colour.paint(&change, code) };
-        // As in the table of endpoints.
-        let series = words::series(&row.series).replace("{expected_response:true}", "");
+        let statistic = row.series.statistic.as_deref().unwrap_or("");
+        let is_of_endpoint = row.series.metric == "http_req_failed" && row.series.tags.contains_key("name");
+        let failed = if is_of_endpoint { "failed " } else { "" };
+        let series = format!("{} {}{}", short_name(&row.series), failed, statistic);
         let series = pad(&cut_middle(&series, SERIES_COLUMNS - 1), SERIES_COLUMNS);
-        writeln!(text, "  {series}{:>12}{:>12}  {change}", value(row.base), value(row.current))?;
+        writeln!(text, "  {series}{:>11}{:>11}  {change}", value(row.base), value(row.current))?;
         shown += 1;
     }
     match comparison.rows.len() - shown {
         0 => Ok(()),
-        more => writeln!(text, "  and {} more: --format json has all", counted(more as u64, "figure")),
+        more => writeln!(text, "  and {}: --format json has all", counted(more as u64, "more figure")),
     }
 }
 

@@ -77,13 +77,20 @@ fn no_report_is_wider_than_100_columns_and_all_fit_the_schema() {
 }
 
 #[test]
-fn the_readme_shows_what_its_first_command_prints() {
+fn the_readme_shows_what_its_commands_print() {
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(data(""), folder.path().join("data")).unwrap();
     let output = stdout(&run(folder.path(), &["analyze", "data/checkout/k6.json.gz"]));
     assert!(readme.contains("cargo run -- analyze data/checkout/k6.json.gz\n"));
     assert!(readme.contains(&format!("```\n{output}```\n")), "the README does not show this:\n{output}");
+    let pair = ["data/history/3/k6.json.gz", "data/history/4/k6.json.gz"];
+    assert!(readme.contains(&format!("tidemark compare {}\n", pair.join(" "))));
+    let output = stdout(&run(folder.path(), &["compare", pair[0], pair[1]]));
+    // The rest is as in the output above.
+    let (shown, _) = output.split_once("\nThresholds").unwrap();
+    assert!(readme.contains(&format!("```\n{shown}```\n")), "the README does not show this:\n{shown}");
+    assert!(output.lines().all(|line| columns(line) <= 100), "{output}");
 }
 
 #[test]

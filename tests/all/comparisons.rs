@@ -64,13 +64,8 @@ fn errors_from_zero_come_first_and_one_shift_is_one_finding() {
     }
     let said = report["skipped"].to_string();
     assert!(said.contains("intervals"), "that there is no interval is said: {said}");
-    for (form, expected) in [
-        ("text", ["9.90 %", "+30 %"]),
-        ("markdown", ["9.90 %", "+30 %"]),
-        ("html", ["9.90", "+30"]),
-        ("junit", ["9.90 %", "+30 %"]),
-        ("sarif", ["9.90 %", "+30 %"]),
-    ] {
+    let expected = ["9.90", "+30"];
+    for form in ["text", "markdown", "html", "junit", "sarif"] {
         let (text, code) = compare(folder.path(), &base, &current, &["--format", form]);
         assert_eq!(code, Some(1), "{form}");
         for expected in expected {
