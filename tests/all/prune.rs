@@ -244,7 +244,7 @@ fn processes_at_once_do_not_harm_each_other() {
             .iter()
             .map(|input| {
                 tidemark(folder.path())
-                    .arg("analyze")
+                    .args(["analyze", "--baseline", "none"])
                     .arg(input)
                     .stdout(Stdio::piped())
                     .stderr(Stdio::piped())

@@ -43,7 +43,7 @@ impl KeptRuns {
         let mut run_ids = BTreeMap::new();
         for (name, inputs, test) in RUNS {
             let output = tidemark(folder.path())
-                .args(["analyze", "--format", "json", "--test", test])
+                .args(["analyze", "--baseline", "none", "--format", "json", "--test", test])
                 .args(inputs.iter().map(|input| data(input)))
                 .output()
                 .unwrap();
