@@ -77,17 +77,18 @@ fn write_all(report: &AnalysisReport, folder: &Path) -> anyhow::Result<PathBuf> 
     let charts_folder = folder.join("charts");
     fs::create_dir_all(&charts_folder).with_context(|| format!("failed to make {}", charts_folder.display()))?;
     let page = folder.join("report.html");
-    let mut files = vec![
-        (folder.join("report.json"), serde_json::to_string_pretty(report)? + "\n"),
-        (folder.join("report.md"), markdown::render(report)),
-        (page.clone(), html::render(report)),
-        (folder.join("junit.xml"), junit::render(report)),
-        (folder.join("report.sarif"), sarif::render(report)),
-        (folder.join("gl-code-quality-report.json"), code_quality::render(report)),
+    let mut files: Vec<(PathBuf, Vec<u8>)> = vec![
+        (folder.join("report.json"), (serde_json::to_string_pretty(report)? + "\n").into()),
+        (folder.join("report.md"), markdown::render(report).into()),
+        (page.clone(), html::render(report).into()),
+        (folder.join("junit.xml"), junit::render(report).into()),
+        (folder.join("report.sarif"), sarif::render(report).into()),
+        (folder.join("gl-code-quality-report.json"), code_quality::render(report).into()),
     ];
-    files.extend(
-        charts::charts(report).into_iter().map(|chart| (charts_folder.join(format!("{}.svg", chart.name)), chart.svg)),
-    );
+    for charts::Chart { name, svg } in charts::charts(report) {
+        files.push((charts_folder.join(format!("{name}.svg")), svg.into()));
+        files.extend(charts::png(report, name).map(|png| (charts_folder.join(format!("{name}.png")), png)));
+    }
     for (path, content) in files {
         fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))?;
     }

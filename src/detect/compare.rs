@@ -3,8 +3,8 @@
 use crate::model::comparison::{Comparison, ComparisonRow};
 use crate::model::finding::{Change, Direction, Finding, Scale, SeriesReference};
 use crate::model::metric::Unit;
-use crate::model::report::{AnalysisReport, Skipped};
-use crate::stats::multiplicity;
+use crate::model::report::{AnalysisReport, Detectable, Skipped};
+use crate::stats::{multiplicity, normal};
 
 use super::comparability::differences;
 use super::rates;
@@ -14,10 +14,15 @@ use super::subjects::{
     throughput, trend_subjects,
 };
 
+/// The chance with which a change that is called detectable would be found.
+const POWER: f64 = 0.8;
+
 /// What two runs side by side say.
 pub struct Compared {
     pub comparison: Comparison,
     pub findings: Vec<Finding>,
+    /// The least change of each judged latency that would have been found.
+    pub detectable: Vec<Detectable>,
     /// Nothing but the system under test is known to differ, or only what explains no change.
     pub is_fair: bool,
     pub skipped: Vec<Skipped>,
@@ -59,6 +64,7 @@ pub fn compare(base: Side, current: Side) -> Compared {
     rows.splice(0..0, rates.rows);
     rows.extend(plain_rows(base.report, current.report));
     let has_intervals = rows.iter().any(|row| row.change.is_some_and(|change| change.low.is_some()));
+    let detectable = latencies.iter().filter_map(detectable).collect();
     let differences = differences(base.report, current.report);
     let is_fair = differences.iter().all(|difference| !difference.is_unfair);
     let comparison = Comparison {
@@ -74,7 +80,7 @@ pub fn compare(base: Side, current: Side) -> Compared {
                       judged by what two runs differ by themselves";
         skipped.push(Skipped { what: "intervals of the changes".to_owned(), reason: reason.to_owned() });
     }
-    Compared { comparison, findings, is_fair, skipped }
+    Compared { comparison, findings, detectable, is_fair, skipped }
 }
 
 /// Orders by severity, then errors first, then by size.
@@ -83,6 +89,20 @@ pub fn sort(findings: &mut [Finding]) {
     findings.sort_by(|left, right| {
         (left.severity, left.kind).cmp(&(right.severity, right.kind)).then_with(|| size(right).total_cmp(&size(left)))
     });
+}
+
+/// Returns the least rise of the judged figure that is known best which would be found with a chance of `POWER`.
+fn detectable(subject: &Subject) -> Option<Detectable> {
+    let surest = |left: &&Moved, right: &&Moved| {
+        left.deviation.unwrap_or(f64::INFINITY).total_cmp(&right.deviation.unwrap_or(f64::INFINITY))
+    };
+    let moved = subject.judged().min_by(surest)?;
+    // As far out as the test asks for so many figures, and once more as far as the power asks for.
+    let out = normal::quantile(1.0 - FALSE_DISCOVERY_RATE / 2.0 / subject.judged().count() as f64);
+    let point = ((out + normal::quantile(POWER)) * moved.deviation?).exp() - 1.0;
+    let change = Change { scale: Scale::Ratio, point: point.max(CHANGE_MIN), low: None, high: None, confidence: None };
+    let series = SeriesReference { statistic: Some(moved.statistic.to_owned()), ..subject.series.clone() };
+    Some(Detectable { series, change, power: POWER })
 }
 
 fn method(has_intervals: bool) -> String {

@@ -64,8 +64,8 @@ pub fn judge_against(
             report.skipped.extend(compared.skipped);
             let differences = compared.comparison.differences.clone();
             let (kind, runs) = (base.kind.name().to_owned(), vec![base.name]);
-            let comparable = compared.is_fair;
-            report.baseline = BaselineReport { kind, runs, comparable, differences, detectable: Vec::new() };
+            let (comparable, detectable) = (compared.is_fair, compared.detectable);
+            report.baseline = BaselineReport { kind, runs, comparable, differences, detectable };
             report.comparison = Some(compared.comparison);
         }
         Err(reason) => report.skipped.push(reason),

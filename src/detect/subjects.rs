@@ -80,7 +80,7 @@ impl Subject {
         judged.iter().fold(1.0, |least: f64, p| least.min(*p * judged.len() as f64))
     }
 
-    fn judged(&self) -> impl Iterator<Item = &Moved> {
+    pub fn judged(&self) -> impl Iterator<Item = &Moved> {
         let any_judged =
             self.figures.iter().any(|moved| JUDGED.contains(&moved.statistic) && moved.deviation.is_some());
         self.figures.iter().filter(move |moved| {

@@ -201,7 +201,15 @@ fn every_form_is_written_and_agrees() {
     let junit = read("junit.xml");
     assert!(junit.matches("<failure").count() >= failed, "{junit}");
     assert!(read("report.md").contains("THRESHOLDS FAILED"));
-    assert!(fs::read_dir(folder.path().join("out/charts")).unwrap().count() >= 3);
+    let charts: Vec<PathBuf> =
+        fs::read_dir(folder.path().join("out/charts")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for (ending, magic) in [("svg", &b"<svg"[..]), ("png", b"\x89PNG")] {
+        let of_kind: Vec<&PathBuf> = charts.iter().filter(|path| path.extension().unwrap() == ending).collect();
+        assert!(
+            of_kind.len() >= 5 && of_kind.iter().all(|path| fs::read(path).unwrap().starts_with(magic)),
+            "{charts:?}"
+        );
+    }
 }
 
 #[test]
@@ -227,4 +235,18 @@ fn github_gets_its_summary_and_annotations() {
     assert!(report["run"]["ci_url"].as_str().unwrap().starts_with("https://github.example/shop/load/actions/runs/7"));
     assert!(fs::read_to_string(summary).unwrap().contains("THRESHOLDS FAILED"));
     assert!(String::from_utf8(output.stderr).unwrap().lines().any(|line| line.starts_with("::error ")));
+}
+
+#[test]
+fn reports_that_older_programs_wrote_stay_readable() {
+    let mut report = crate::front_door::analyze(&data("checkout").join("k6.json.gz"));
+    let all: tidemark::model::report::AnalysisReport = serde_json::from_value(report.clone()).unwrap();
+    assert!(all.timeline.is_some() && all.generator.is_some() && !all.checks.is_empty());
+    // What the first version of schema 1 did not have yet.
+    for later in ["findings", "comparison", "generator", "timeline", "checks"] {
+        report.as_object_mut().unwrap().remove(later);
+    }
+    report["baseline"].as_object_mut().unwrap().remove("detectable");
+    let old: tidemark::model::report::AnalysisReport = serde_json::from_value(report).unwrap();
+    assert_eq!((old.run, old.thresholds), (all.run, all.thresholds));
 }
