@@ -6,6 +6,8 @@ use crate::model::report::Phases;
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 use crate::tables::aggregate::Load;
 
+use super::like_load::are_planned;
+
 /// The share of the most VUs from which the load counts as reached.
 const LEVEL: f64 = 0.9;
 /// The share of the median rate from which an arrival rate counts as reached; it varies more than VUs do.
@@ -17,15 +19,20 @@ const RATE_SECONDS: usize = 5;
 const SPAN_SECONDS_MAX: i64 = 30 * 86_400;
 
 const RULE: &str = "steady from the first to the last second with at least 90 % of the most VUs; where the VUs never change, \
-with at least 80 % of the median iteration rate over 5 s";
+or flicker as with an arrival rate, with at least 80 % of the median iteration rate over 5 s";
 
 /// `load`: by the start of each second, in nanoseconds.
 pub fn phases(load: &BTreeMap<i64, Load>) -> Phases {
     let vus: Vec<(i64, f64)> = load.iter().filter_map(|(start, load)| Some((*start, load.vus?))).collect();
     let most = vus.iter().map(|(_, vus)| *vus).fold(0.0, f64::max);
     let changes = vus.iter().any(|(_, vus)| *vus < LEVEL * most);
-    let steady =
-        if most > 0.0 && changes { span(&vus, LEVEL * most) } else { steady_rate(load).or_else(|| span(&vus, 0.0)) };
+    // With an arrival rate `vus` counts those that wait for a response: it flickers, and says nothing of the load.
+    let is_planned = are_planned(&vus.iter().map(|(_, vus)| *vus).collect::<Vec<_>>());
+    let steady = if most > 0.0 && changes && is_planned {
+        span(&vus, LEVEL * most)
+    } else {
+        steady_rate(load).or_else(|| span(&vus, 0.0))
+    };
     let (from, until) = steady.unzip();
     Phases { steady_from: from.map(Timestamp), steady_until: until.map(Timestamp), rule: RULE.to_owned() }
 }
@@ -80,5 +87,7 @@ mod tests {
         check(&[3.0, 3.0], &[1.0, 1.0], Some((0, 2)));
         let arrival = [[0.0; 10], [20.0; 10], [20.0; 10], [20.0; 10]].concat();
         check(&[30.0; 40], &arrival, Some((9, 40)));
+        let flickering: Vec<f64> = (0..40).map(|second| [2.0, 0.0, 1.0, 3.0, 1.0][second % 5]).collect();
+        check(&flickering, &arrival, Some((9, 40)));
     }
 }

@@ -201,8 +201,8 @@ fn latency_query(head: &Subject, base: &AnalysisReport, current: &AnalysisReport
     let endpoint =
         head.series.tags.get("name").map_or(String::new(), |name| format!(" AND endpoint = {}", quoted(name)));
     format!(
-        "SELECT run_id, endpoint, sum(samples_count) AS requests_count, sketch_percentile(sketch, 0.95) AS p95 FROM windows \
-         JOIN series USING (run_id, series_id) WHERE metric = {}{endpoint} AND run_id IN ({}, {}) GROUP BY run_id, endpoint",
+        "SELECT run_id, endpoint, sum(samples_count) AS samples_count, sketch_percentile(sketch, 0.95) AS p95 FROM windows \
+         WHERE metric = {}{endpoint} AND run_id IN ({}, {}) GROUP BY run_id, endpoint ORDER BY endpoint, p95",
         quoted(&head.series.metric),
         quoted(&base.run.id),
         quoted(&current.run.id)

@@ -250,3 +250,28 @@ fn reports_that_older_programs_wrote_stay_readable() {
     let old: tidemark::model::report::AnalysisReport = serde_json::from_value(report).unwrap();
     assert_eq!((old.run, old.thresholds), (all.run, all.thresholds));
 }
+
+#[test]
+fn the_evidence_of_a_finding_can_be_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| tidemark(folder.path()).args(arguments).output().unwrap();
+    let analyze = |number: &str| {
+        let file = data("history").join(number).join("k6.json.gz").display().to_string();
+        json(&run(&["analyze", &file, "--format", "json"]))
+    };
+    analyze("3");
+    // In release 44 one endpoint takes 1.5 times as long.
+    let report = analyze("4");
+    assert_eq!(report["verdict"]["kind"], "regressed");
+    let finding = &report["findings"][0];
+    assert_eq!(finding["series"]["tags"]["name"], "GET /report");
+    let change = &finding["change"];
+    assert!(change["low"].as_f64() < Some(0.5) && change["high"].as_f64() > Some(0.5), "{change}");
+    let sql = finding["evidence"].as_array().unwrap().iter().find_map(|evidence| evidence["sql"].as_str()).unwrap();
+    let rows = json(&run(&["query", sql, "--format", "json"]));
+    let p95: Vec<f64> = rows.as_array().unwrap().iter().map(|row| row["p95"].as_f64().unwrap()).collect();
+    assert_eq!(p95.len(), 2, "{rows}");
+    assert!((p95[1] / p95[0] - 1.0 - change["point"].as_f64().unwrap()).abs() < 0.02, "{rows} {change}");
+    // Release 45 is as slow: what regressed is no measure, so it is found again.
+    assert_eq!(analyze("5")["baseline"]["runs"], report["baseline"]["runs"]);
+}

@@ -19,3 +19,4 @@ mod sql;
 mod store_faults;
 mod tidy;
 mod true_runs;
+mod workflow;

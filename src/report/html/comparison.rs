@@ -36,8 +36,8 @@ pub fn comparison(page: &mut String, report: &AnalysisReport) -> Result {
         section(page, "comparison", "Comparison", "")?;
         return writeln!(page, "<p class=\"quiet-line\">Not compared with another run.</p></section>");
     };
-    let moved = comparison.rows.iter().filter(|row| is_moved(row)).count();
-    let note = format!("{} of {} moved", moved, counted(comparison.rows.len() as u64, "figure"));
+    let moved_count = comparison.rows.iter().filter(|row| is_moved(row)).count();
+    let note = format!("{moved_count} of {} moved", counted(comparison.rows.len() as u64, "figure"));
     section(page, "comparison", "Beside the baseline", &note)?;
     let base = &comparison.base;
     write!(page, "<p class=\"muted\">Baseline: run {}", name(&base.id, 20))?;
@@ -51,16 +51,35 @@ pub fn comparison(page: &mut String, report: &AnalysisReport) -> Result {
     if comparison.rows.is_empty() {
         return writeln!(page, "<p class=\"quiet-line\">The two runs have no figure in common.</p></section>");
     }
+    let (moved, even): (Vec<&ComparisonRow>, Vec<&ComparisonRow>) =
+        comparison.rows.iter().partition(|row| is_moved(row));
+    if !moved.is_empty() {
+        table(page, report, comparison, &moved)?;
+    }
+    if !even.is_empty() {
+        // Where nothing moved there is nothing else to look at.
+        let open = if moved.is_empty() { " open" } else { "" };
+        let even_count = counted(even.len() as u64, "figure");
+        writeln!(page, "<details{open}><summary>{even_count} without a clear change</summary>")?;
+        table(page, report, comparison, &even)?;
+        writeln!(page, "</details>")?;
+    }
+    writeln!(page, "</section>")
+}
+
+fn table(page: &mut String, report: &AnalysisReport, comparison: &Comparison, rows: &[&ComparisonRow]) -> Result {
+    let label =
+        if rows.iter().any(|row| is_moved(row)) { "figures that moved" } else { "figures without a clear change" };
     writeln!(
         page,
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table: comparison\"><table class=\"stack\" data-sortable><thead><tr><th scope=\"col\" data-sort=\"text\">Figure</th><th scope=\"col\" class=\"n\" data-sort=\"number\">Baseline</th><th scope=\"col\" class=\"n\" data-sort=\"number\">This run</th><th scope=\"col\" class=\"n\" data-sort=\"number\">Change</th><th scope=\"col\">Interval</th><th scope=\"col\" data-sort=\"text\">Judged</th></tr></thead><tbody>"
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table: {label}\"><table class=\"stack\" data-sortable><thead><tr><th scope=\"col\" data-sort=\"text\">Figure</th><th scope=\"col\" class=\"n\" data-sort=\"number\">Baseline</th><th scope=\"col\" class=\"n\" data-sort=\"number\">This run</th><th scope=\"col\" class=\"n\" data-sort=\"number\">Change</th><th scope=\"col\">Interval</th><th scope=\"col\" data-sort=\"text\">Judged</th></tr></thead><tbody>"
     )?;
     let (ratio, difference) = (reach(comparison, Scale::Ratio), reach(comparison, Scale::Difference));
-    for one in &comparison.rows {
+    for one in rows {
         let reach = if one.change.is_some_and(|change| change.scale == Scale::Ratio) { ratio } else { difference };
         row(page, report, one, reach)?;
     }
-    writeln!(page, "</tbody></table></div></section>")
+    writeln!(page, "</tbody></table></div>")
 }
 
 fn is_moved(row: &ComparisonRow) -> bool {
@@ -77,7 +96,7 @@ fn reach(comparison: &Comparison, scale: Scale) -> f64 {
 fn row(page: &mut String, report: &AnalysisReport, row: &ComparisonRow, reach: f64) -> Result {
     let (tone, words) = marks::direction(row.direction);
     let class = if is_moved(row) { "" } else { " class=\"even-row\"" };
-    let words = if row.direction.is_none() { "not comparable" } else { words };
+    let words = if row.change.is_none() { "not comparable" } else { words };
     let found = if row.is_found { " <small class=\"muted\">(in a finding)</small>" } else { "" };
     let value = |value: Option<f64>| value.map_or("-".to_owned(), |value| figure(value, row.unit));
     let raw = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
