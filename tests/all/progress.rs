@@ -54,7 +54,7 @@ fn big_file(folder: &Path) -> u64 {
     let mut text = Vec::new();
     let file = std::fs::File::open(data("checkout/k6.json.gz")).unwrap();
     std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(file), &mut text).unwrap();
-    let text = text.repeat(30);
+    let text = text.repeat(100);
     std::fs::write(folder.join("big.json"), &text).unwrap();
     text.len() as u64
 }
