@@ -54,6 +54,7 @@ fn render_into(text: &mut String, report: &AnalysisReport, colour: Colour) -> Re
     writeln!(text, "{}", colour.paint(&verdict, code))?;
     report.verdict.reasons.iter().try_for_each(|reason| paragraph(text, "  ", reason))?;
     run(text, report, colour)?;
+    text_findings::differences(text, report, colour)?;
     text_findings::findings(text, report, colour)?;
     text_findings::comparison(text, report, colour)?;
     thresholds(text, report, colour)?;

@@ -15,6 +15,17 @@ const ROWS_SHOWN: usize = 16;
 const ALSO_SHOWN: usize = 8;
 const SERIES_COLUMNS: usize = 32;
 
+/// What makes the comparison unfair, before anything that rests on it.
+pub fn differences(text: &mut String, report: &AnalysisReport, colour: Colour) -> Result {
+    let differences = &report.baseline.differences;
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let heading = if report.baseline.comparable { "Besides the system, this differs" } else { "Not a fair comparison" };
+    writeln!(text, "\n{}", colour.heading(heading))?;
+    differences.iter().try_for_each(|difference| paragraph(text, "  ", &cut_middle(difference, 300)))
+}
+
 pub fn findings(text: &mut String, report: &AnalysisReport, colour: Colour) -> Result {
     if report.findings.is_empty() {
         return Ok(());
@@ -78,9 +89,6 @@ pub fn comparison(text: &mut String, report: &AnalysisReport, colour: Colour) ->
     let base = report.baseline.runs.first().map_or(comparison.base.id.as_str(), String::as_str);
     let heading = pad(&format!("Compared with {}", cut_middle(base, 18)), SERIES_COLUMNS + 2);
     writeln!(text, "\n{}{:>11}{:>11}  change", colour.heading(&heading), "before", "now")?;
-    for difference in &comparison.differences {
-        paragraph(text, "  ", &format!("! {}", cut_middle(difference, 300)))?;
-    }
     let is_of_all = |row: &&ComparisonRow| row.is_found || !row.series.tags.contains_key("name") && row.base.is_some();
     let (mut rows, mut shown): (Vec<&ComparisonRow>, usize) = (comparison.rows.iter().filter(is_of_all).collect(), 0);
     rows.sort_by_key(|row| !row.is_found);

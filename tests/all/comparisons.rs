@@ -275,3 +275,31 @@ fn the_evidence_of_a_finding_can_be_asked_for() {
     // Release 45 is as slow: what regressed is no measure, so it is found again.
     assert_eq!(analyze("5")["baseline"]["runs"], report["baseline"]["runs"]);
 }
+
+#[test]
+fn an_unfair_comparison_says_so_first_and_does_not_fail_for_latency() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| tidemark(folder.path()).args(arguments).output().unwrap();
+    let keep = |number: &str, environment: &str| {
+        let file = data("history").join(number).join("k6.json.gz").display().to_string();
+        json(&run(&["analyze", &file, "--environment", environment, "--format", "json"]))
+    };
+    keep("3", "small");
+    let other = keep("4", "large");
+    assert!(other["skipped"].to_string().contains("no earlier run of test default in environment large"));
+    let output = run(&["compare", "last~1", "last"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("INCONCLUSIVE\n"), "{text}");
+    let (unfair, findings) = (text.find("Not a fair comparison").unwrap(), text.find("\nFindings\n").unwrap());
+    assert!(unfair < findings && text.contains("another environment: small, not large"), "{text}");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(run(&["compare", "last~1", "last", "--fail-on", "inconclusive"]).status.code(), Some(4));
+    // Another script altogether: each difference by its name.
+    let (base, current) = (data("history/1/k6.json.gz"), data("checkout/k6.json.gz"));
+    let (text, _) = compare(folder.path(), &base, &current, &["--format", "json"]);
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["baseline"]["comparable"], false);
+    for words in ["another duration: 6 s, not 29 s", "another load: at most 4 VUs, not 5", "other endpoints: "] {
+        assert!(report["baseline"]["differences"].to_string().contains(words), "{}", report["baseline"]);
+    }
+}
