@@ -175,14 +175,8 @@ impl Track {
 
     fn moved(&self, excursion: &Excursion) -> Moved {
         let ratio = excursion.difference.exp();
-        let sigmas = SIGMAS_OF_INTERVAL * excursion.standard_error;
-        let change = Change {
-            scale: Scale::Ratio,
-            point: ratio - 1.0,
-            low: Some((excursion.difference - sigmas).exp() - 1.0),
-            high: Some((excursion.difference + sigmas).exp() - 1.0),
-            confidence: Some(0.95),
-        };
+        let reach = SIGMAS_OF_INTERVAL * excursion.standard_error;
+        let change = Change::of_logarithm(excursion.difference, reach, 0.95);
         let observed = middle(&self.raw[excursion.from..excursion.until]).exp();
         Moved {
             signal: self.signal,

@@ -100,7 +100,7 @@ fn detectable(subject: &Subject) -> Option<Detectable> {
     // As far out as the test asks for so many figures, and once more as far as the power asks for.
     let out = normal::quantile(1.0 - FALSE_DISCOVERY_RATE / 2.0 / subject.judged().count() as f64);
     let point = ((out + normal::quantile(POWER)) * moved.deviation?).exp() - 1.0;
-    let change = Change { scale: Scale::Ratio, point: point.max(CHANGE_MIN), low: None, high: None, confidence: None };
+    let change = Change::plain(Scale::Ratio, point.max(CHANGE_MIN));
     let series = SeriesReference { statistic: Some(moved.statistic.to_owned()), ..subject.series.clone() };
     Some(Detectable { series, change, power: POWER })
 }
@@ -154,14 +154,10 @@ fn plain_rows(base: &AnalysisReport, current: &AnalysisReport) -> Vec<Comparison
         ("data_received", "count", Unit::Bytes, base.totals.data_received_bytes, current.totals.data_received_bytes),
     ];
     let row = |(metric, statistic, unit, base, current): (&str, &str, Unit, Option<f64>, Option<f64>)| {
-        let ratio = |base: f64, current: f64| Change {
-            scale: Scale::Ratio,
-            point: current / base - 1.0,
-            low: None,
-            high: None,
-            confidence: None,
-        };
-        let change = base.zip(current).filter(|(base, _)| *base > 0.0).map(|(base, current)| ratio(base, current));
+        let change = base
+            .zip(current)
+            .filter(|(base, _)| *base > 0.0)
+            .map(|(base, current)| Change::plain(Scale::Ratio, current / base - 1.0));
         let series = SeriesReference { statistic: Some(statistic.to_owned()), ..reference(metric, Vec::new()) };
         ComparisonRow { series, unit, base, current, change, direction: None, is_found: false }
     };

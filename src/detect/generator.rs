@@ -180,14 +180,7 @@ impl Run<'_> {
                 self.clock(from),
                 self.clock(until)
             );
-            let sigmas = 1.96 * excursion.standard_error;
-            let change = Change {
-                scale: Scale::Ratio,
-                point: ratio - 1.0,
-                low: Some((excursion.difference - sigmas).exp() - 1.0),
-                high: Some((excursion.difference + sigmas).exp() - 1.0),
-                confidence: Some(0.95),
-            };
+            let change = Change::of_logarithm(excursion.difference, 1.96 * excursion.standard_error, 0.95);
             let facts = Facts {
                 metric: "iterations",
                 severity: Severity::Major,

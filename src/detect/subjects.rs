@@ -11,8 +11,8 @@ use crate::tables::timeline::is_of;
 
 use super::resampled::{CONFIDENCE, ChanceError, Paired};
 
-/// Two runs of the same system are so far apart by themselves, as a standard deviation of ln: a pair cannot tell, a
-/// history can. Of true pairs of k6 runs against one server on one machine: 0.01 to 0.04.
+/// How far two runs of the same system are taken to be apart by themselves, as a standard deviation of ln: an assumption,
+/// since a pair cannot tell; a history can.
 pub(super) const BETWEEN_RUNS: f64 = 0.03;
 /// Of all findings, the share that may be false.
 pub(super) const FALSE_DISCOVERY_RATE: f64 = 0.05;
@@ -215,7 +215,7 @@ fn subject(
 /// A plain difference of what cannot be a ratio.
 fn difference(base: Option<f64>, current: Option<f64>) -> Option<Change> {
     let point = current? - base?;
-    Some(Change { scale: Scale::Difference, point, low: None, high: None, confidence: None })
+    Some(Change::plain(Scale::Difference, point))
 }
 
 /// `base`, `current`: above 0. `counts`: samples of both.
@@ -232,16 +232,11 @@ fn moved(
         Some(error) => ((error.standard_error.powi(2) + between).sqrt(), error.reach()),
         None => ((unseen_variance(statistic, counts) + between).sqrt(), 1.96),
     };
-    let interval = error.map(|_| [log - reach * deviation, log + reach * deviation].map(|end| end.exp() - 1.0));
     // The extreme of a run says little of it, and has no error that blocks could tell.
     let is_extreme = statistic == "max";
-    let interval = interval.filter(|_| !is_extreme);
-    let change = Change {
-        scale: Scale::Ratio,
-        point: current / base - 1.0,
-        low: interval.map(|[low, _]| low),
-        high: interval.map(|[_, high]| high),
-        confidence: interval.map(|_| CONFIDENCE),
+    let change = match error {
+        Some(_) if !is_extreme => Change::of_logarithm(log, reach * deviation, CONFIDENCE),
+        _ => Change::plain(Scale::Ratio, current / base - 1.0),
     };
     // Fewer blocks reach further for the same confidence: the same holds for the chance.
     let z = log.abs() / deviation * 1.96 / reach;

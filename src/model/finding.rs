@@ -122,6 +122,24 @@ pub struct Change {
     pub confidence: Option<f64>,
 }
 
+impl Change {
+    /// A change of which no interval is known.
+    pub fn plain(scale: Scale, point: f64) -> Change {
+        Change { scale, point, low: None, high: None, confidence: None }
+    }
+
+    /// A ratio from its logarithm, which is known to `reach` on either side with that `confidence`.
+    pub fn of_logarithm(logarithm: f64, reach: f64, confidence: f64) -> Change {
+        Change {
+            scale: Scale::Ratio,
+            point: logarithm.exp() - 1.0,
+            low: Some((logarithm - reach).exp() - 1.0),
+            high: Some((logarithm + reach).exp() - 1.0),
+            confidence: Some(confidence),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scale {

@@ -1,8 +1,7 @@
 //! How far a figure of a run would move by chance: its time is cut into blocks, and whole blocks are drawn again.
 //!
-//! Requests of one moment depend on each other, so requests are not drawn: blocks are, each long beside what one request
-//! does to the next (Künsch (1989), "The jackknife and the bootstrap for general stationary observations"; blocks that do
-//! not overlap, as Carlstein (1986)).
+//! Requests of one moment depend on each other, so requests are not drawn: blocks are (the block bootstrap, with blocks that
+//! do not overlap), each long beside what one request does to the next.
 
 use super::normal;
 
@@ -42,7 +41,7 @@ pub fn standard_error(values: &[f64], blocks_count: usize) -> Option<f64> {
 /// Returns how many standard errors an interval of `confidence` reaches to each side when the standard error was estimated
 /// from `blocks_count` blocks: Student's t with one degree of freedom less than blocks.
 ///
-/// By the first terms of the expansion in 1/n (Abramowitz & Stegun 26.7.5): within 1 % from 6 degrees on at 95 %.
+/// By the first terms of the expansion in 1/n: within 1 % from 6 degrees on at 95 %.
 pub fn reach(confidence: f64, blocks_count: usize) -> f64 {
     let z = normal::quantile(0.5 + confidence / 2.0);
     let degrees = blocks_count.saturating_sub(1).max(1) as f64;
@@ -54,11 +53,11 @@ pub fn reach(confidence: f64, blocks_count: usize) -> f64 {
 
 /// Returns an index below `count`.
 fn below(state: &mut u64, count: usize) -> usize {
-    // Lemire (2019): the high half of a product; its bias is below 2^-58 for so few blocks.
+    // The high half of a product: its bias is below 2^-58 for so few blocks.
     ((u128::from(split_mix(state)) * count as u128) >> 64) as usize
 }
 
-/// SplitMix64 (Steele, Lea & Flood 2014).
+/// SplitMix64.
 fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut word = *state;

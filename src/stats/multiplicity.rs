@@ -2,7 +2,7 @@
 
 /// Says which hypotheses are rejected when at most the fraction `rate` of the rejections may be false, in expectation.
 ///
-/// `p_values`: 0 to 1; one that is NaN is never rejected. Benjamini & Hochberg (1995): the largest k with
+/// `p_values`: 0 to 1; one that is NaN is never rejected. The procedure of Benjamini and Hochberg: the largest k with
 /// p(k) <= k / n * rate, and all below it.
 pub fn rejected(p_values: &[f64], rate: f64) -> Vec<bool> {
     let mut order: Vec<usize> = (0..p_values.len()).filter(|index| !p_values[*index].is_nan()).collect();
