@@ -34,7 +34,7 @@ fn main() -> io::Result<()> {
 }
 
 fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
-    Ok(bytes::open(path, End::AtEnd, Arc::new(AtomicBool::new(false)))?.0)
+    Ok(bytes::open(path, End::AtEnd, Arc::new(AtomicBool::new(false)))?.reader)
 }
 
 /// Returns bytes.

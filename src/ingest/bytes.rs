@@ -1,4 +1,7 @@
 //! The bytes of an input: opened, counted, hashed, followed while they grow, decompressed.
+//!
+//! A reader that would have to wait for its writer says so once, by [`io::ErrorKind::Interrupted`], and waits in the read
+//! after that: what has come so far is not held back, and whoever has nothing to hand over only reads again.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -47,26 +50,115 @@ pub enum End {
     Quiet(Duration),
 }
 
+/// An input that can be read.
+pub struct Opened {
+    pub reader: Box<dyn Read + Send>,
+    pub progress: Arc<Progress>,
+    /// The file itself, when it is long, whole and not compressed: its parts can be read side by side.
+    pub plain: Option<PlainFile>,
+}
+
 /// Opens `path` (`-` is stdin). The reader ends early, as at the end of the file, when `stop` is set.
-pub fn open(path: &Path, end: End, stop: Arc<AtomicBool>) -> io::Result<(Box<dyn Read + Send>, Arc<Progress>)> {
+pub fn open(path: &Path, end: End, stop: Arc<AtomicBool>) -> io::Result<Opened> {
     let progress = Arc::new(Progress::default());
     let mut size_known = 0;
+    let mut plain = None;
     let file: Box<dyn Read + Send> = if path == Path::new("-") {
         widen_pipe();
-        Box::new(io::stdin())
+        Box::new(Piped { stdin: io::stdin(), has_paused: false })
     } else {
         let file = File::open(path)?;
-        size_known = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        size_known = metadata.len();
         match end {
-            End::AtEnd => Box::new(file),
-            End::Quiet(quiet) => {
-                Box::new(Growing { path: path.to_owned(), file, quiet, writer_seen: false, stop: stop.clone() })
+            End::AtEnd => {
+                // What is hashed must be read in order.
+                if metadata.is_file() && size_known > HASHED_BYTES_MAX {
+                    let (progress, stop) = (progress.clone(), stop.clone());
+                    plain = Some(PlainFile::new(file.try_clone()?, progress, stop)?);
+                }
+                Box::new(file)
             }
+            End::Quiet(quiet) => Box::new(Growing {
+                path: path.to_owned(),
+                file,
+                quiet,
+                writer_seen: false,
+                has_paused: false,
+                stop: stop.clone(),
+            }),
         }
     };
     let is_hashed = size_known <= HASHED_BYTES_MAX;
-    let counted = Counted { inner: file, progress: progress.clone(), is_hashed, stop };
-    Ok((decompressed(Box::new(counted))?, progress))
+    let mut counted = Counted { inner: file, progress: progress.clone(), is_hashed, stop };
+    let mut magic = [0; 4];
+    let length = fill(&mut counted, &mut magic)?;
+    let magic = &magic[..length];
+    let whole = io::Cursor::new(magic.to_vec()).chain(counted);
+    let reader: Box<dyn Read + Send> = match magic {
+        [0x1f, 0x8b, ..] => {
+            Box::new(flate2::bufread::MultiGzDecoder::new(io::BufReader::with_capacity(256 << 10, whole)))
+        }
+        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::stream::read::Decoder::new(whole)?),
+        _ => return Ok(Opened { reader: Box::new(whole), progress, plain }),
+    };
+    Ok(Opened { reader, progress, plain: None })
+}
+
+/// A file whose length was taken once: what is appended later is not read.
+#[derive(Debug)]
+pub struct PlainFile {
+    file: File,
+    bytes: u64,
+    progress: Arc<Progress>,
+    stop: Arc<AtomicBool>,
+}
+
+impl PlainFile {
+    pub fn new(file: File, progress: Arc<Progress>, stop: Arc<AtomicBool>) -> io::Result<PlainFile> {
+        Ok(PlainFile { bytes: file.metadata()?.len(), file, progress, stop })
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Says whether to end early, as at the end of the file.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Forgets what was read to recognise the file: its parts are counted from the start.
+    pub fn begin(&self) {
+        self.progress.bytes_read.store(0, Ordering::Relaxed);
+    }
+
+    /// For the progress that is shown.
+    pub fn note_read(&self, bytes: usize) {
+        self.progress.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Reads from `offset` until `buffer` is full or the file ends; returns how much was read.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        fill(&mut At { file: &self.file, offset }, buffer)
+    }
+}
+
+/// A place in a file, which other threads read at other places.
+struct At<'f> {
+    file: &'f File,
+    offset: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        #[cfg(unix)]
+        let length = std::os::unix::fs::FileExt::read_at(self.file, buffer, self.offset)?;
+        #[cfg(windows)]
+        let length = std::os::windows::fs::FileExt::seek_read(self.file, buffer, self.offset)?;
+        self.offset += length as u64;
+        Ok(length)
+    }
 }
 
 /// Lets a pipe hold more before its writer must wait: with the usual 64 KiB both ends mostly sleep.
@@ -76,19 +168,29 @@ fn widen_pipe() {
     let _ = rustix::pipe::fcntl_setpipe_size(io::stdin(), PIPE_BYTES);
 }
 
-/// Recognises gzip and zstd by their first bytes.
-fn decompressed(mut raw: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
-    let mut magic = [0; 4];
-    let length = fill(&mut raw, &mut magic)?;
-    let start = io::Cursor::new(magic[..length].to_vec());
-    let whole = start.chain(raw);
-    Ok(match &magic[..length] {
-        [0x1f, 0x8b, ..] => {
-            Box::new(flate2::bufread::MultiGzDecoder::new(io::BufReader::with_capacity(256 << 10, whole)))
+/// Stdin, which its writer may fill slowly.
+struct Piped {
+    stdin: io::Stdin,
+    has_paused: bool,
+}
+
+impl Read for Piped {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.has_paused && stdin_would_wait() {
+            self.has_paused = true;
+            return Err(io::ErrorKind::Interrupted.into());
         }
-        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::stream::read::Decoder::new(whole)?),
-        _ => Box::new(whole),
-    })
+        self.has_paused = false;
+        self.stdin.read(buffer)
+    }
+}
+
+/// Says whether nothing is there to be read, at the end of a pipe as well; where the system does not tell: no.
+fn stdin_would_wait() -> bool {
+    #[cfg(unix)]
+    return rustix::io::ioctl_fionread(io::stdin()).is_ok_and(|bytes| bytes == 0);
+    #[cfg(not(unix))]
+    return false;
 }
 
 /// Reads until `buffer` is full or the input ends; returns how much was read.
@@ -137,6 +239,7 @@ struct Growing {
     file: File,
     quiet: Duration,
     writer_seen: bool,
+    has_paused: bool,
     stop: Arc<AtomicBool>,
 }
 
@@ -146,7 +249,12 @@ impl Read for Growing {
         loop {
             let length = self.file.read(buffer)?;
             if length > 0 || self.stop.load(Ordering::Relaxed) {
+                self.has_paused = false;
                 return Ok(length);
+            }
+            if !self.has_paused {
+                self.has_paused = true;
+                return Err(io::ErrorKind::Interrupted.into());
             }
             let has_writer = has_writer(&self.path);
             if self.writer_seen && has_writer == Some(false) {

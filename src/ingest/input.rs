@@ -10,7 +10,7 @@ use crate::model::summary::Summary;
 use crate::tables::pool::Pool;
 use crate::tables::samples::SampleBlock;
 
-use super::bytes::{self, End, Progress};
+use super::bytes::{self, End, Opened, Progress};
 use super::k6_csv::{CsvBlocks, CsvError};
 use super::k6_json::{BlockStream, StreamEnd};
 use super::k6_summary::{self, SummaryError};
@@ -108,14 +108,18 @@ impl SampleStream {
 pub fn open(path: &Path, end: End, decoders: usize, stop: Arc<AtomicBool>) -> Result<Input, InputError> {
     let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
     let failed = |cause| InputError::Read { name: name.clone(), cause };
-    let (mut reader, progress) = bytes::open(path, end, stop).map_err(failed)?;
+    let Opened { mut reader, progress, plain } = bytes::open(path, end, stop).map_err(failed)?;
     let head = read_head(&mut reader).map_err(failed)?;
     let recognised = recognise(&head);
     let inflated = Inflated { inner: reader, progress: progress.clone(), inflated_bytes: 0, barren_bytes: 0 };
     let mut whole: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(inflated));
     match recognised {
         Recognised::Json => {
-            let stream = SampleStream::Json(BlockStream::start(whole, decoders));
+            let blocks = match plain {
+                Some(file) => BlockStream::of_file(file, decoders),
+                None => BlockStream::start(whole, decoders),
+            };
+            let stream = SampleStream::Json(blocks);
             Ok(Input::Samples(SampleInput { name, kind: SourceKind::K6Json, stream, progress }))
         }
         Recognised::Csv => {

@@ -54,9 +54,6 @@ const REMEMBERED_BYTES_MAX: usize = 8 << 20;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 64 << 10;
 
-/// A read that gives less is taken for a stream that waits for its writer.
-const SLOW_READ_BYTES: usize = 4 << 10;
-
 const NO_LABEL: u32 = u32::MAX;
 
 /// Why an input is not k6's CSV.
@@ -179,7 +176,7 @@ impl CsvBlocks {
         }
         let bytes_start = self.rows.bytes_read;
         while block.rows() < BLOCK_ROWS && self.rows.bytes_read - bytes_start < BLOCK_BYTES_MAX {
-            if block.rows() > 0 && self.rows.is_slow() {
+            if block.rows() > 0 && self.rows.would_wait() {
                 break;
             }
             let end = self.rows.next();
@@ -496,7 +493,6 @@ struct Rows {
     buffer: Box<[u8]>,
     /// What of `buffer` is not parsed yet.
     unread: std::ops::Range<usize>,
-    last_read_bytes: usize,
     bytes_read: u64,
     at_end: bool,
     failure: Option<io::Error>,
@@ -517,7 +513,6 @@ impl Rows {
             parser: csv_core::Reader::new(),
             buffer: vec![0; READ_BYTES].into(),
             unread: 0..0,
-            last_read_bytes: READ_BYTES,
             bytes_read: 0,
             at_end: false,
             failure: None,
@@ -561,9 +556,9 @@ impl Rows {
         self.unread.is_empty() && self.at_end
     }
 
-    /// Says whether all that came was parsed, and it was little.
-    fn is_slow(&self) -> bool {
-        self.unread.is_empty() && !self.at_end && self.last_read_bytes < SLOW_READ_BYTES
+    /// Says whether all that came is parsed, and the next row has to be waited for.
+    fn would_wait(&mut self) -> bool {
+        self.unread.is_empty() && !self.at_end && !self.read_once()
     }
 
     fn next(&mut self) -> RowEnd {
@@ -630,21 +625,23 @@ impl Rows {
     }
 
     fn fill(&mut self) {
-        while !self.at_end {
-            match self.input.read(&mut self.buffer) {
-                Ok(bytes) => {
-                    self.unread = 0..bytes;
-                    self.last_read_bytes = bytes;
-                    self.bytes_read += bytes as u64;
-                    self.at_end = bytes == 0;
-                    return;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.failure = Some(error);
-                    self.at_end = true;
-                }
+        while !self.at_end && !self.read_once() {}
+    }
+
+    /// Says whether something came of it: bytes, the end or a failure.
+    fn read_once(&mut self) -> bool {
+        match self.input.read(&mut self.buffer) {
+            Ok(bytes) => {
+                self.unread = 0..bytes;
+                self.bytes_read += bytes as u64;
+                self.at_end = bytes == 0;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return false,
+            Err(error) => {
+                self.failure = Some(error);
+                self.at_end = true;
             }
         }
+        true
     }
 }

@@ -1,6 +1,9 @@
-//! A k6 JSON stream to blocks of samples: one thread reads, all cores decode, the blocks stay in order.
+//! A k6 JSON stream to blocks of samples: all cores decode, the blocks stay in order.
+//!
+//! One thread reads a stream and deals its lines out; of a long file each decoder reads parts of its own.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -9,21 +12,20 @@ use memchr::{memchr, memrchr};
 use crate::tables::pool::Pool;
 use crate::tables::samples::SampleBlock;
 
+use super::bytes::PlainFile;
+use super::k6_json_parts::decode_parts;
 use super::k6_line::LineDecoder;
 
 /// Bytes that are decoded at once: what is read, decoded and counted of it stays in the cache.
-const BLOCK_BYTES: usize = 512 << 10;
+pub(super) const BLOCK_BYTES: usize = 512 << 10;
 
 /// Blocks that wait for one decoder, or from it: enough that no thread sleeps because another one has just been woken.
 const WAITING_MAX: usize = 4;
 
-/// A read that gives less is taken for a stream that waits for its writer.
-const SLOW_READ_BYTES: usize = 4 << 10;
-
 /// A longer line is rejected unread; k6's have some hundred bytes.
-const LINE_BYTES_MAX: usize = 8 << 20;
+pub(super) const LINE_BYTES_MAX: usize = 8 << 20;
 
-/// What the reader learned at the end of its input.
+/// What a reader learned at the end of its input.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct StreamEnd {
     /// The last line lacks its end, or the compressed form is cut or broken.
@@ -56,7 +58,9 @@ enum Work {
 pub struct BlockStream {
     blocks: Vec<Receiver<SampleBlock>>,
     next: usize,
-    reader: Option<JoinHandle<StreamEnd>>,
+    decoders: usize,
+    /// Who reads: one thread, or all decoders.
+    readers: Vec<JoinHandle<StreamEnd>>,
     end: StreamEnd,
     spent_blocks: Pool<SampleBlock>,
 }
@@ -67,7 +71,8 @@ impl BlockStream {
         let mut lines = Vec::new();
         let mut blocks = Vec::new();
         let (spent_buffers, spent_blocks) = (Pool::default(), Pool::default());
-        for _ in 0..decoders.max(1) {
+        let decoders = decoders.max(1);
+        for _ in 0..decoders {
             let (lines_in, lines_out) = sync_channel::<Work>(WAITING_MAX);
             let (blocks_in, blocks_out) = sync_channel(WAITING_MAX);
             let (spent_buffers, spent_blocks) = (spent_buffers.clone(), spent_blocks.clone());
@@ -75,8 +80,25 @@ impl BlockStream {
             lines.push(lines_in);
             blocks.push(blocks_out);
         }
-        let reader = spawn("read", move || read_all(input, &lines, &spent_buffers));
-        BlockStream { blocks, next: 0, reader: Some(reader), end: StreamEnd::default(), spent_blocks }
+        let readers = vec![spawn("read", move || read_all(input, &lines, &spent_buffers))];
+        BlockStream { blocks, next: 0, decoders, readers, end: StreamEnd::default(), spent_blocks }
+    }
+
+    /// Starts to read a file part by part.
+    pub fn of_file(file: PlainFile, decoders: usize) -> BlockStream {
+        let file = Arc::new(file);
+        file.begin();
+        let (mut readers, mut blocks) = (Vec::new(), Vec::new());
+        let spent_blocks = Pool::default();
+        let decoders = decoders.max(1);
+        for first in 0..decoders {
+            let (blocks_in, blocks_out) = sync_channel(WAITING_MAX);
+            let (file, spent_blocks) = (file.clone(), spent_blocks.clone());
+            let parts = (first as u64..).step_by(decoders);
+            readers.push(spawn("decode", move || decode_parts(&file, parts, &blocks_in, &spent_blocks)));
+            blocks.push(blocks_out);
+        }
+        BlockStream { blocks, next: 0, decoders, readers, end: StreamEnd::default(), spent_blocks }
     }
 
     /// Where the blocks go when nobody needs them any more.
@@ -87,24 +109,23 @@ impl BlockStream {
     /// Returns the next block, and the decoder that its labels belong to; none at the end.
     pub fn next_block(&mut self) -> Option<(usize, SampleBlock)> {
         let decoder = self.next;
-        match self.blocks[decoder].recv() {
-            Ok(block) => {
-                self.next = (decoder + 1) % self.blocks.len();
-                Some((decoder, block))
-            }
-            Err(_) => {
-                if let Some(reader) = self.reader.take() {
-                    self.end = reader
-                        .join()
-                        .unwrap_or(StreamEnd { truncated: true, reason: Some("the reader failed".to_owned()) });
-                }
-                None
-            }
+        if let Some(Ok(block)) = self.blocks.get(decoder).map(Receiver::recv) {
+            self.next = (decoder + 1) % self.decoders;
+            return Some((decoder, block));
         }
+        // Whoever still waits to hand over a block after the end must not wait any more.
+        self.blocks.clear();
+        for reader in self.readers.drain(..) {
+            let failed = || StreamEnd { truncated: true, reason: Some("the reader failed".to_owned()) };
+            let end = reader.join().unwrap_or_else(|_| failed());
+            self.end.truncated |= end.truncated;
+            self.end.reason = self.end.reason.take().or(end.reason);
+        }
+        None
     }
 
     pub fn decoders(&self) -> usize {
-        self.blocks.len()
+        self.decoders
     }
 
     /// After the last block.
@@ -136,14 +157,19 @@ fn decode_all(
                 }
             }
             Work::TooLong(bytes) => {
-                block.lines_count = 1;
-                block.reject(1, format!("the line has {bytes} bytes, more than {LINE_BYTES_MAX}"));
+                reject_too_long(&mut block, bytes);
             }
         }
         if blocks.send(block).is_err() {
             return;
         }
     }
+}
+
+/// Counts a line of so many bytes, which was not kept.
+pub(super) fn reject_too_long(block: &mut SampleBlock, bytes: u64) {
+    block.lines_count += 1;
+    block.reject(block.lines_count, format!("the line has {bytes} bytes, more than {LINE_BYTES_MAX}"));
 }
 
 /// Deals whole lines to the decoders in turn until the input ends or the decoders are gone.
@@ -213,21 +239,20 @@ fn read_more(input: &mut dyn Read, buffer: &mut Buffer) -> More {
         buffer.bytes.resize(buffer.length + BLOCK_BYTES, 0);
     }
     let mut more = More { ended: false, failure: None };
-    let enough = buffer.length + BLOCK_BYTES / 2;
-    // Pipes and decompressors give little at a time: go on until a block is half full, unless the stream is slow.
-    while buffer.length < enough {
+    let before = buffer.length;
+    // Pipes and decompressors give little at a time: go on until a block is half full, or the stream waits for its writer.
+    while buffer.length < before + BLOCK_BYTES / 2 {
         match input.read(&mut buffer.bytes[buffer.length..]) {
             Ok(0) => {
                 more.ended = true;
                 break;
             }
-            Ok(read) => {
-                buffer.length += read;
-                if read < SLOW_READ_BYTES {
+            Ok(read) => buffer.length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                if buffer.length > before {
                     break;
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
                 more.failure = Some(error);
                 break;
@@ -241,20 +266,25 @@ fn stream_end(failure: Option<io::Error>, unfinished: &[u8]) -> StreamEnd {
     if let Some(error) = failure {
         return StreamEnd { truncated: true, reason: Some(error.to_string()) };
     }
-    // k6 ends every line; a last line without its end is whole when it is a whole object.
-    let last_line = &unfinished[memrchr(b'\n', unfinished).map_or(0, |end| end + 1)..];
-    let is_whole = last_line.is_empty() || serde_json::from_slice::<serde::de::IgnoredAny>(last_line).is_ok();
-    StreamEnd { truncated: !is_whole, reason: None }
+    StreamEnd { truncated: ends_within_a_line(unfinished), reason: None }
+}
+
+/// Says whether the last line was cut. k6 ends every line; one without its end is whole when it is a whole object.
+pub(super) fn ends_within_a_line(text: &[u8]) -> bool {
+    let last_line = &text[memrchr(b'\n', text).map_or(0, |end| end + 1)..];
+    !last_line.is_empty() && serde_json::from_slice::<serde::de::IgnoredAny>(last_line).is_err()
 }
 
 /// Reads to the end of a line that is too long; returns its bytes and what came after it.
 fn skip_line(input: &mut dyn Read, mut bytes: u64) -> io::Result<(u64, Vec<u8>)> {
     let mut buffer = vec![0; BLOCK_BYTES];
     loop {
-        let length = input.read(&mut buffer)?;
-        if length == 0 {
-            return Ok((bytes, Vec::new()));
-        }
+        let length = match input.read(&mut buffer) {
+            Ok(0) => return Ok((bytes, Vec::new())),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
         if let Some(end) = memchr(b'\n', &buffer[..length]) {
             return Ok((bytes + end as u64, buffer[end + 1..length].to_vec()));
         }

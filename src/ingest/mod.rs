@@ -10,6 +10,7 @@ pub mod folder;
 pub mod input;
 pub mod k6_csv;
 pub mod k6_json;
+mod k6_json_parts;
 pub mod k6_line;
 pub mod k6_summary;
 pub mod k6_time;

@@ -11,33 +11,24 @@ use super::columns::{counted, thousands};
 use super::markdown_text::{code, link, long_code, prose};
 use super::words;
 
-/// GitHub refuses a job's summary of more than 1 MiB, GitLab a comment of more than a million letters.
-const SUMMARY_BYTES_MAX: usize = 1_000_000;
-/// GitHub refuses a comment of more letters; there are never fewer bytes than letters.
-const COMMENT_BYTES_MAX: usize = 65_536;
+/// GitHub refuses a comment of more letters, of which there are never more than bytes. Its job summaries and GitLab's
+/// comments may be longer.
+const PAGE_BYTES_MAX: usize = 65_536;
 /// Rows of one table, if the page has room for them.
 const ROWS_MAX: usize = 200;
 const ENDPOINTS_MAX: usize = 20;
 /// Lines of one list within a section: a source's rejections, what moved with a finding.
 const LISTED_MAX: usize = 8;
 
-/// Returns the report for a job's summary, at most 1 MB whatever the report holds.
-pub fn render(report: &AnalysisReport) -> String {
-    within(report, SUMMARY_BYTES_MAX)
-}
-
-/// Returns the report for a comment: as `render`, but at most 65,536 bytes.
-pub fn render_comment(report: &AnalysisReport) -> String {
-    within(report, COMMENT_BYTES_MAX)
-}
-
+/// Returns the report as one page, at most 65,536 bytes whatever the report holds.
+///
 /// Shows fewer rows until the page fits. With one row each it always does: every name is cut.
-fn within(report: &AnalysisReport, bytes_max: usize) -> String {
+pub fn render(report: &AnalysisReport) -> String {
     let mut rows_max = ROWS_MAX;
     loop {
         let mut page = String::new();
         write_page(&mut page, report, rows_max).expect("a String takes everything");
-        if page.len() <= bytes_max || rows_max == 1 {
+        if page.len() <= PAGE_BYTES_MAX || rows_max == 1 {
             return page;
         }
         rows_max /= 2;
