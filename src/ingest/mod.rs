@@ -15,4 +15,5 @@ pub mod k6_line;
 pub mod k6_summary;
 pub mod k6_time;
 pub mod number;
+pub mod otava_csv;
 pub mod recognise;

@@ -1,9 +1,11 @@
 //! Plain values in k6's and statistics' own words: no I/O, no clock, no failure on data.
 
+pub mod blocks;
 pub mod ci;
 pub mod comparison;
 pub mod endpoint;
 pub mod finding;
+pub mod history_table;
 pub mod metric;
 pub mod report;
 pub mod run;

@@ -9,6 +9,7 @@ pub mod html;
 pub mod junit;
 pub mod markdown;
 pub mod markdown_text;
+pub mod otava_csv;
 pub mod rows;
 #[cfg(test)]
 mod sample;

@@ -1,6 +1,7 @@
 //! Pure mathematics on numbers: no I/O, no clock, no knowledge of k6's files.
 
 pub mod block_bootstrap;
+pub mod change_point;
 pub mod count_scan;
 #[cfg(test)]
 pub mod draws;
@@ -10,7 +11,19 @@ pub mod monotone;
 pub mod multiplicity;
 pub mod noise;
 pub mod normal;
+pub mod power;
 pub mod quantile;
+pub mod regression;
+mod run_chain;
+pub mod run_noise;
+pub mod run_statistic;
+pub mod season;
+pub mod segmentation;
+pub mod sequential;
+pub mod shrink;
 pub mod significance;
 pub mod sketch;
+pub mod step;
+pub mod streaming_anomaly;
 pub mod sum;
+pub mod tail_shape;
