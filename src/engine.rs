@@ -5,6 +5,7 @@
 pub mod baseline;
 mod keeping;
 pub mod live;
+mod past;
 pub mod query;
 mod reading;
 mod run_id;
@@ -13,12 +14,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::detect::generator::Clock;
+use crate::detect::history::{self, PastRun};
+use crate::detect::history_findings::History;
 use crate::detect::judge::{judge_against, judge_within};
 use crate::detect::{phases, summaries, thresholds};
 use crate::ingest::input::{Input, SampleInput};
-use crate::model::metric::{MetricDeclaration, Submetric, ThresholdSource};
+use crate::model::blocks::BlockSeries;
+use crate::model::metric::{MetricDeclaration, MetricKind, Submetric, ThresholdSource, Unit, builtin};
 use crate::model::report::{
-    AnalysisReport, BaselineReport, Phases, RunReport, SCHEMA_VERSION, Skipped, ThresholdReport, Verdict, VerdictKind,
+    AnalysisReport, BaselineReport, MetricReport, Phases, RunReport, SCHEMA_VERSION, Skipped, ThresholdReport, Verdict,
+    VerdictKind,
 };
 use crate::model::run::{RunLabels, SourceReport};
 use crate::model::summary::{Summary, SummaryMetric};
@@ -27,6 +32,7 @@ use crate::model::threshold::split_metric_filter;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::tables::aggregate::Aggregate;
+use crate::tables::blocks::blocks;
 use crate::tables::figures::{Figures, figures};
 use crate::tables::frames::Frames;
 use crate::tables::summary_figures::summary_figures;
@@ -117,31 +123,46 @@ fn read_and_judge(
         (false, _) => read_samples(samples, &summaries, request, writers, stop)?,
     };
     report.skipped.extend(request.left_out.iter().cloned().chain(copies));
+    let blocks = frames.as_ref().map(blocks).unwrap_or_default();
     let found;
+    let mut history = History::default();
     let base = match &request.baseline {
         Baseline::Given(known) => Ok(known.base()),
         Baseline::None => Err("--baseline none".to_owned()),
         Baseline::Automatic => match keep {
             Some(keep) => {
                 found = baseline::automatic(keep.store, &report)?;
+                let (past, skipped) = past::past(keep.store, &report)?;
+                report.skipped.extend(skipped);
+                history = history_of(past, &blocks, &report);
                 found.as_ref().map(KnownRun::base).map_err(|skipped| skipped.reason.clone())
             }
             None => Err("without a store there are no earlier runs".to_owned()),
         },
     };
     let base = base.map_err(|reason| Skipped { what: baseline::WHAT.to_owned(), reason });
-    judge_against(&mut report, frames.as_ref(), base, request.k6_exit_code);
+    judge_against(&mut report, frames.as_ref(), base, &history, request.k6_exit_code);
     if let (Some(writers), Some(keep)) = (writers, keep) {
-        commit(writers, &aggregate, &report, keep)?;
+        commit(writers, &aggregate, &report, &blocks, keep)?;
     }
     Ok(Analysis { report, frames })
+}
+
+/// Judges the run by its earlier ones: its requests, and what the script measures in milliseconds.
+fn history_of(past: Vec<PastRun>, blocks: &[BlockSeries], report: &AnalysisReport) -> History {
+    let is_own = |metric: &&MetricReport| {
+        metric.kind == MetricKind::Trend && metric.unit == Unit::Milliseconds && builtin(&metric.name).is_none()
+    };
+    let trends: Vec<&str> = report.metrics.iter().filter(is_own).map(|metric| metric.name.as_str()).collect();
+    let judged = history::judge(&past, blocks, &trends);
+    if judged.is_empty() { History::default() } else { History { past, judged } }
 }
 
 /// Judges a known run against another one; what its report said of its own baseline is replaced.
 pub fn compare(base: &KnownRun, current: KnownRun) -> AnalysisReport {
     let KnownRun { mut report, frames, .. } = current;
     report.skipped.retain(|skipped| skipped.what != baseline::WHAT);
-    judge_against(&mut report, frames.as_ref(), Ok(base.base()), None);
+    judge_against(&mut report, frames.as_ref(), Ok(base.base()), &History::default(), None);
     report
 }
 

@@ -1,16 +1,27 @@
-//! `tidemark history`: the kept runs, oldest first.
+//! `tidemark history`: the kept runs, oldest first, and since which of them a test is slower or faster.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::detect::dated::{DatedChange, DatedRun, dated};
+use crate::ingest::otava_csv;
+use crate::model::history_table::{Column, HistoryTable};
 use crate::report::columns::{cut_middle, pad, thousands};
+use crate::report::otava_csv::{Better, configuration, render};
 use crate::report::text::second;
 use crate::store::manifest::Manifest;
 
 use super::config::Config;
-use super::{StoreArgument, print};
+use super::{StoreArgument, UsageError, print};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tidemark history
-  tidemark history --test checkout --environment staging")]
+  tidemark history --test checkout --environment staging
+  tidemark history --test checkout --environment staging --format otava-csv > history.csv
+  tidemark history --otava history.csv           the changes in a history that Apache Otava reads")]
 pub struct History {
     /// Only the runs of this test.
     #[arg(long, value_name = "NAME")]
@@ -18,15 +29,37 @@ pub struct History {
     /// Only the runs against this environment.
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
+    /// Date the changes of every metric in a CSV of Apache Otava, instead of the kept runs'.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["test", "environment", "format"])]
+    otava: Option<PathBuf>,
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: Format,
     #[command(flatten)]
     store: StoreArgument,
 }
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// A line a run, then the dated changes.
+    #[default]
+    Text,
+    /// A history for Apache Otava: a row a run, oldest first.
+    OtavaCsv,
+    /// What Otava's configuration has to say of that file.
+    OtavaYaml,
+}
+
+/// How the file of a history is called in its configuration.
+const OTAVA_FILE: &str = "history.csv";
 
 const TEST_COLUMNS: usize = 14;
 const ENVIRONMENT_COLUMNS: usize = 8;
 
 impl History {
     pub fn run(self, config: &Config) -> anyhow::Result<u8> {
+        if let Some(path) = &self.otava {
+            return otava_changes(path);
+        }
         let (manifests, unreadable) = self.store.open(config)?.manifests()?;
         for manifest in unreadable {
             eprintln!("tidemark: a manifest cannot be read: {manifest}");
@@ -34,10 +67,125 @@ impl History {
         let wanted = |filter: &Option<String>, value: &str| filter.as_deref().is_none_or(|filter| filter == value);
         let runs = manifests.iter();
         let runs = runs.filter(|run| wanted(&self.test, &run.test) && wanted(&self.environment, &run.environment));
-        let text: String = std::iter::once(head()).chain(runs.map(row)).collect();
-        print(text.as_bytes())?;
+        let runs: Vec<&Manifest> = runs.collect();
+        if self.format != Format::Text {
+            return otava(&runs, self.format);
+        }
+        let text: String = std::iter::once(head()).chain(runs.iter().copied().map(row)).collect();
+        print((text + &changes(&runs)).as_bytes())?;
         Ok(0)
     }
+}
+
+/// Words the dated changes of each test in each environment.
+fn changes(runs: &[&Manifest]) -> String {
+    let mut tests: BTreeMap<(&str, &str), Vec<DatedRun>> = BTreeMap::new();
+    for run in runs {
+        let (id, commit, value) = (run.run_id.as_str(), run.commit.as_deref(), run.latency_p95_ms);
+        tests.entry((&run.test, &run.environment)).or_default().push(DatedRun { id, commit, value });
+    }
+    let of_test = |((test, environment), runs): (&(&str, &str), &Vec<DatedRun>)| {
+        let of = format!("the p95 latency of test {test} in environment {environment}");
+        dated(runs).filter(|changes| !changes.is_empty()).map(|changes| format!("\n{}", told(&of, runs, &changes)))
+    };
+    tests.iter().filter_map(of_test).collect()
+}
+
+/// Words the changes of one figure.
+fn told(of: &str, runs: &[DatedRun], changes: &[DatedChange]) -> String {
+    let mut text = format!("Changes of {of}\n");
+    for change in changes {
+        let DatedRun { id, commit, .. } = runs[change.run];
+        let commit = commit.map_or(String::new(), |commit| format!(", commit {commit}"));
+        let perhaps = if change.earliest == change.latest {
+            String::new()
+        } else {
+            format!(" (95 %: from {} to {})", runs[change.earliest].id, runs[change.latest].id)
+        };
+        let change = change.change;
+        let interval = change
+            .low
+            .zip(change.high)
+            .map_or(String::new(), |(low, high)| format!(" (95 %: {:+.1} % to {:+.1} %)", 100.0 * low, 100.0 * high));
+        text += &format!("  {:+.1} %{interval} since run {id}{commit}{perhaps}\n", 100.0 * change.point);
+    }
+    text
+}
+
+/// Dates the changes in a history that another tool keeps.
+fn otava_changes(path: &Path) -> anyhow::Result<u8> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    let otava_csv::OtavaCsv { table, rejections } = otava_csv::read(&text, &otava_csv::Layout::default())
+        .with_context(|| format!("{} is no history of Otava's", path.display()))?;
+    for (line, reason) in rejections {
+        eprintln!("tidemark: {} line {line}: {reason}", path.display());
+    }
+    let attribute = |name: &str| table.attributes.iter().find(|column| column.name == name);
+    let (run, commit) = (attribute("run"), attribute("commit"));
+    let names: Vec<String> = table
+        .times
+        .iter()
+        .enumerate()
+        .map(|(row, time)| run.and_then(|run| run.cells[row].clone()).unwrap_or_else(|| second(*time)))
+        .collect();
+    let mut text = String::new();
+    for metric in &table.metrics {
+        let run = |(row, value): (usize, &Option<f64>)| DatedRun {
+            id: &names[row],
+            commit: commit.and_then(|commit| commit.cells[row].as_deref()),
+            value: *value,
+        };
+        let runs: Vec<DatedRun> = metric.cells.iter().enumerate().map(run).collect();
+        text += &match dated(&runs) {
+            Some(changes) if changes.is_empty() => format!("No change of {} in {} runs\n", metric.name, runs.len()),
+            Some(changes) => told(&metric.name, &runs, &changes),
+            None => format!("{} has too few runs to date a change\n", metric.name),
+        };
+    }
+    print(text.as_bytes())?;
+    Ok(0)
+}
+
+/// Writes the history of one test as Otava reads it.
+fn otava(runs: &[&Manifest], format: Format) -> anyhow::Result<u8> {
+    let tests: BTreeSet<(&str, &str)> = runs.iter().map(|run| (run.test.as_str(), run.environment.as_str())).collect();
+    let mut tests = tests.into_iter();
+    let (Some((test, _)), None) = (tests.next(), tests.next()) else {
+        let reason =
+            "a history of Otava's is of one test in one environment: give --test and --environment of kept runs";
+        return Err(UsageError(reason.to_owned()).into());
+    };
+    let metric = |name: &str, of: fn(&Manifest) -> Option<f64>| Column {
+        name: name.to_owned(),
+        cells: runs.iter().map(|run| of(run)).collect(),
+    };
+    let attribute = |name: &str, of: fn(&Manifest) -> Option<String>| Column {
+        name: name.to_owned(),
+        cells: runs.iter().map(|run| of(run)).collect(),
+    };
+    let table = HistoryTable {
+        times: runs.iter().map(|run| run.started_at.unwrap_or(run.kept_at)).collect(),
+        attributes: vec![
+            attribute("run", |run| Some(run.run_id.clone())),
+            attribute("commit", |run| run.commit.clone()),
+        ],
+        metrics: vec![
+            metric("latency_p95_ms", |run| run.latency_p95_ms),
+            metric("failed_requests_rate", |run| run.totals.failed_requests_rate),
+            metric("requests_per_second", |run| run.totals.requests_per_second),
+        ],
+    };
+    if format == Format::OtavaYaml {
+        let better = [Better::Lower, Better::Lower, Better::Higher];
+        print(configuration(test, OTAVA_FILE, &table, &better).as_bytes())?;
+        return Ok(0);
+    }
+    let written = render(&table);
+    if written.left_out_count > 0 {
+        eprintln!("tidemark: {} runs lack one of the figures and are left out", written.left_out_count);
+    }
+    print(written.csv.as_bytes())?;
+    Ok(0)
 }
 
 fn head() -> String {

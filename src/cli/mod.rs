@@ -1,5 +1,6 @@
 //! The command line: parses, calls the engine, prints.
 
+mod accuracy;
 mod analyze;
 mod answer;
 mod carry;
@@ -62,6 +63,8 @@ enum Verb {
     Import(carry::Import),
     /// Delete old runs, old samples, and what died half-written.
     Prune(prune::Prune),
+    /// Try our detectors on labelled cases: cases from stdin, verdicts to stdout.
+    Accuracy(accuracy::Accuracy),
     /// Write the JSON Schema of the configuration or the report to stdout.
     Schema(schema::Schema),
     /// Ask the kept runs by SQL, or by the name of a question.
@@ -138,6 +141,7 @@ fn run_verb(arguments: Arguments) -> anyhow::Result<u8> {
         Verb::Import(import) => import.run(&config()?),
         Verb::Prune(prune) => prune.run(&config()?),
         Verb::Query(query) => query.run(&config()?),
+        Verb::Accuracy(accuracy) => accuracy.run(),
         Verb::Schema(schema) => schema.run(),
         Verb::Completions { shell } => print(&manual::completions(shell, command())).map(|()| 0),
         Verb::Man => print(&manual::page(command())?).map(|()| 0),

@@ -210,7 +210,8 @@ fn reference() -> String {
     text + r#"
   samples: one row a sample. k6's metric is `metric`, its number is `value`, in k6's unit: the time
     of a request is metric = 'http_req_duration', in ms. Other tags of a script: tags['name'].
-  windows: one row a second and series; metrics and thresholds: one row each and run.
+  windows: one row a second and series; blocks: one row a twelfth of the run, or less, and series;
+    metrics and thresholds: one row each and run.
   "group" and "check" are words of SQL: as columns they stand in double quotes.
 
 Percentiles: k6_percentile(value, 0.95) is exact and k6's own; it takes GROUP BY and FILTER. Never

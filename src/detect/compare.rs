@@ -7,6 +7,7 @@ use crate::model::report::{AnalysisReport, Detectable, Skipped};
 use crate::stats::{multiplicity, normal};
 
 use super::comparability::differences;
+use super::history_findings::{Asked, History};
 use super::rates;
 use super::shifts::{latency_findings, throughput_finding};
 use super::subjects::{
@@ -29,34 +30,21 @@ pub struct Compared {
 }
 
 /// Compares `current` with `base`; every change is from the base to the current run.
-pub fn compare(base: Side, current: Side) -> Compared {
+///
+/// `history`: what it judged is found by it, not by the base alone.
+pub fn compare(base: Side, current: Side, history: &History) -> Compared {
     let mut latencies = latency_subjects(base, current);
     let trends = trend_subjects(base, current);
     latencies.extend(trends);
     let rates = rates::rates(base, current);
     let throughput = throughput(base, current);
-    let p_values: Vec<f64> = latencies.iter().map(Subject::p_value).collect();
-    let stands = multiplicity::rejected(&p_values, FALSE_DISCOVERY_RATE);
-    let found: Vec<&Subject> = latencies
-        .iter()
-        .zip(stands)
-        .filter(|(subject, stands)| *stands && subject.strongest().is_some_and(|moved| size_of(moved) >= CHANGE_MIN))
-        .map(|(subject, _)| subject)
-        .collect();
     let mut findings = rates.findings;
-    let mut with_latency = Vec::new();
-    if let Some(subject) = &throughput {
-        let slower = found.iter().any(|subject| subject.direction() == Some(Direction::Worse));
-        let is_found = subject.p_value() <= FALSE_DISCOVERY_RATE
-            && subject.strongest().is_some_and(|moved| size_of(moved) >= CHANGE_MIN);
-        match subject.strongest() {
-            // With a fixed number of VUs slower answers are fewer requests: one cause, one finding.
-            Some(moved) if is_found && slower && moved.log() < 0.0 => with_latency.push(subject),
-            Some(moved) if is_found => findings.push(throughput_finding(&current.report.run.test, subject, moved)),
-            _ => {}
-        }
+    for asked in [Asked::Stands, Asked::Suspect, Asked::Drifts] {
+        let mut asked_for = found(base, current, history, (&latencies, throughput.as_ref()), asked);
+        // A figure that stands on another level is not suspected of it as well, nor of a drift.
+        asked_for.retain(|finding| !findings.iter().any(|known| has_in_common(known, finding)));
+        findings.extend(asked_for);
     }
-    findings.extend(latency_findings(current, base, &found, &with_latency));
     sort(&mut findings);
     let mut subjects: Vec<&Subject> = latencies.iter().collect();
     subjects.extend(&throughput);
@@ -64,14 +52,15 @@ pub fn compare(base: Side, current: Side) -> Compared {
     rows.splice(0..0, rates.rows);
     rows.extend(plain_rows(base.report, current.report));
     let has_intervals = rows.iter().any(|row| row.change.is_some_and(|change| change.low.is_some()));
-    let detectable = latencies.iter().filter_map(detectable).collect();
+    let detectable =
+        latencies.iter().filter_map(|subject| history.detectable(subject).or_else(|| detectable(subject))).collect();
     let differences = differences(base.report, current.report);
     let is_fair = differences.iter().all(|difference| !difference.is_unfair);
     let comparison = Comparison {
         base: base.report.run.clone(),
         differences: differences.into_iter().map(|difference| difference.words).collect(),
         rows,
-        method: method(has_intervals),
+        method: method(has_intervals, history),
         base_timeline: base.report.timeline.clone(),
     };
     let mut skipped = Vec::new();
@@ -81,6 +70,50 @@ pub fn compare(base: Side, current: Side) -> Compared {
         skipped.push(Skipped { what: "intervals of the changes".to_owned(), reason: reason.to_owned() });
     }
     Compared { comparison, findings, detectable, is_fair, skipped }
+}
+
+/// Returns the findings about latencies, other trends and the throughput, in answer to what is asked of the history.
+fn found(
+    base: Side,
+    current: Side,
+    history: &History,
+    (latencies, throughput): (&[Subject], Option<&Subject>),
+    asked: Asked,
+) -> Vec<Finding> {
+    let run = &current.report.run;
+    let latencies: Vec<Subject> = latencies.iter().map(|subject| history.applied(subject, asked)).collect();
+    let throughput = throughput.map(|subject| history.applied(subject, asked));
+    let p_values: Vec<f64> = latencies.iter().map(Subject::p_value).collect();
+    let stands = multiplicity::rejected(&p_values, FALSE_DISCOVERY_RATE);
+    let is_large = |subject: &Subject| subject.strongest().is_some_and(|moved| size_of(moved) >= CHANGE_MIN);
+    let found: Vec<&Subject> = latencies
+        .iter()
+        .zip(stands)
+        .filter(|(subject, stands)| *stands && is_large(subject))
+        .map(|(subject, _)| subject)
+        .collect();
+    let (mut findings, mut with_latency) = (Vec::new(), Vec::new());
+    if let Some(subject) = &throughput {
+        let slower = found.iter().any(|subject| subject.direction() == Some(Direction::Worse));
+        let is_found = subject.p_value() <= FALSE_DISCOVERY_RATE && is_large(subject);
+        match subject.strongest() {
+            // With a fixed number of VUs slower answers are fewer requests: one cause, one finding.
+            Some(moved) if is_found && slower && moved.log() < 0.0 => with_latency.push(subject),
+            Some(moved) if is_found => findings.push(throughput_finding(&run.test, subject, moved)),
+            _ => {}
+        }
+    }
+    findings.extend(latency_findings(current, base, &found, &with_latency));
+    history.annotate(&mut findings, asked, &run.id, &run.test);
+    findings
+}
+
+fn has_in_common(left: &Finding, right: &Finding) -> bool {
+    let series = |finding: &Finding| -> Vec<SeriesReference> {
+        std::iter::once(&finding.series).chain(&finding.also).cloned().collect()
+    };
+    let left = series(left);
+    series(right).iter().any(|series| left.contains(series))
 }
 
 /// Orders by severity, then errors first, then by size.
@@ -102,21 +135,30 @@ fn detectable(subject: &Subject) -> Option<Detectable> {
     let point = ((out + normal::quantile(POWER)) * moved.deviation?).exp() - 1.0;
     let change = Change::plain(Scale::Ratio, point.max(CHANGE_MIN));
     let series = SeriesReference { statistic: Some(moved.statistic.to_owned()), ..subject.series.clone() };
-    Some(Detectable { series, change, power: POWER })
+    Some(Detectable { series, change, power: POWER, runs_needed: None })
 }
 
-fn method(has_intervals: bool) -> String {
+fn method(has_intervals: bool, history: &History) -> String {
     let chance = if has_intervals {
         "Intervals hold the true change with 95 %: both runs are cut into at most 24 blocks of time, and pairs of blocks are \
          drawn again 400 times. "
     } else {
         "Without samples of both runs there are no intervals. "
     };
+    let between = match history.past.len() {
+        0 => format!(
+            "Two runs of one system are taken to differ by {:.0} % (standard deviation) by themselves.",
+            BETWEEN_RUNS * 100.0
+        ),
+        runs_count => format!(
+            "Findings are judged by {runs_count} earlier runs: a Bayesian model of a step at one of the newest runs, of single \
+             bad runs and of a slow drift; how far runs differ by themselves is taken from those runs. The table compares \
+             with the last one alone."
+        ),
+    };
     format!(
-        "{chance}Two runs of one system are taken to differ by {:.0} % (standard deviation) by themselves. A latency is \
-         judged by its median, p95 and, from 2,000 requests on, p99; of all latency findings at most 5 % are false, in \
-         expectation (Benjamini-Hochberg); changes below {:.0} % are not findings.",
-        BETWEEN_RUNS * 100.0,
+        "{chance}{between} A latency is judged by its median, p95 and, from 2,000 requests on, p99; of all latency findings at \
+         most 5 % are false, in expectation (Benjamini-Hochberg); changes below {:.0} % are not findings.",
         CHANGE_MIN * 100.0
     )
 }

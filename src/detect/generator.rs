@@ -304,6 +304,7 @@ impl Run<'_> {
             from: Some(onset),
             until: Some(self.time(until)),
             since_run: None,
+            suspect: false,
             observed: facts.observed,
             expected: facts.expected,
             unit: facts.unit,

@@ -6,6 +6,7 @@ use crate::tables::frames::Frames;
 
 use super::compare::{compare, sort};
 use super::generator::Clock;
+use super::history_findings::History;
 use super::subjects::Side;
 use super::verdict::verdict;
 use super::within_run::{WithinRun, within_run};
@@ -48,22 +49,28 @@ pub fn judge_within(report: &mut AnalysisReport, frames: &Frames, clock: Clock) 
 
 /// Says what changed since `base`, or why there is none, and gives the verdict.
 ///
-/// What was found within the run stays; what was said of another baseline is replaced. `k6_exit_code`: what k6 ended
+/// What was found within the run stays; what was said of another baseline is replaced. `history`: the earlier runs besides
+/// `base`, if it is the last of them. `k6_exit_code`: what k6 ended
 /// with, where the user said so.
 pub fn judge_against(
     report: &mut AnalysisReport,
     frames: Option<&Frames>,
     base: Result<Base, Skipped>,
+    history: &History,
     k6_exit_code: Option<i32>,
 ) {
     report.findings.retain(|finding| matches!(finding.kind, FindingKind::Anomaly | FindingKind::Generator));
     match base {
         Ok(base) => {
-            let compared = compare(base.side, Side { report, frames });
+            let compared = compare(base.side, Side { report, frames }, history);
             report.findings.extend(compared.findings);
             report.skipped.extend(compared.skipped);
             let differences = compared.comparison.differences.clone();
-            let (kind, runs) = (base.kind.name().to_owned(), vec![base.name]);
+            let kind = base.kind.name().to_owned();
+            // The last one that is a measure comes first: the table is beside it.
+            let others = history.past.iter().rev().filter(|run| !run.is_regressed && run.id != base.name);
+            let others = others.map(|run| run.id.clone());
+            let runs = std::iter::once(base.name.clone()).chain(others).collect();
             let (comparable, detectable) = (compared.is_fair, compared.detectable);
             report.baseline = BaselineReport { kind, runs, comparable, differences, detectable };
             report.comparison = Some(compared.comparison);

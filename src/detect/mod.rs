@@ -3,9 +3,13 @@
 pub mod anomaly;
 pub mod comparability;
 pub mod compare;
+pub mod dated;
 pub mod finding_id;
 pub mod generator;
+pub mod history;
+pub mod history_findings;
 pub mod judge;
+pub mod labelled;
 pub mod like_load;
 mod moved;
 pub mod outcome;

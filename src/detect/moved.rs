@@ -193,6 +193,7 @@ fn finding(run: &Run, lead: &Moved, group: &[Moved]) -> (Finding, f64) {
         from: Some(run.time(from)),
         until: (until < run.until).then(|| run.time(until)),
         since_run: None,
+        suspect: false,
         observed: main.observed,
         expected: Some(main.expected),
         unit: main.unit(),

@@ -274,6 +274,7 @@ fn finding(test: &str, kind: FindingKind, direction: Direction, together: &[&Rat
         from: None,
         until: None,
         since_run: None,
+        suspect: false,
         observed: now,
         expected: Some(before),
         unit: Unit::Fraction,

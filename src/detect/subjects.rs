@@ -48,6 +48,7 @@ pub(super) struct Moved {
 }
 
 /// A series of both runs.
+#[derive(Debug, Clone)]
 pub(super) struct Subject {
     pub series: SeriesReference,
     pub unit: Unit,

@@ -18,7 +18,8 @@ pub fn verdict(report: &AnalysisReport, k6_exit_code: Option<i32>) -> Verdict {
         &[FindingKind::ErrorRate, FindingKind::Checks, FindingKind::Latency, FindingKind::Throughput],
     );
     let fails_more = !titles(&report.findings, &[FindingKind::ErrorRate, FindingKind::Checks]).is_empty();
-    let anomalies = titles(&report.findings, &[FindingKind::Anomaly]);
+    let mut suspect = suspects(&report.findings);
+    suspect.extend(titles(&report.findings, &[FindingKind::Drift, FindingKind::Anomaly]));
     let generator =
         report.generator.iter().filter(|generator| !generator.healthy).flat_map(|generator| &generator.reasons);
     let generator: Vec<String> = generator.map(|reason| format!("load generator: {reason}")).collect();
@@ -32,8 +33,8 @@ pub fn verdict(report: &AnalysisReport, k6_exit_code: Option<i32>) -> Verdict {
     if !worse.is_empty() {
         return of(VerdictKind::Inconclusive, vec![beside(report), worse, generator]);
     }
-    if !anomalies.is_empty() {
-        return of(VerdictKind::Suspect, vec![anomalies, beside(report), generator]);
+    if !suspect.is_empty() {
+        return of(VerdictKind::Suspect, vec![suspect, beside(report), generator]);
     }
     if !generator.is_empty() {
         return of(VerdictKind::Inconclusive, vec![generator, beside(report)]);
@@ -52,10 +53,21 @@ pub fn verdict(report: &AnalysisReport, k6_exit_code: Option<i32>) -> Verdict {
 
 /// Returns the titles of what got worse, without what is minor.
 fn titles(findings: &[Finding], kinds: &[FindingKind]) -> Vec<String> {
-    let is_worse = |finding: &&Finding| {
-        kinds.contains(&finding.kind) && finding.direction == Direction::Worse && finding.severity != Severity::Minor
-    };
-    let titles: Vec<String> = findings.iter().filter(is_worse).map(|finding| finding.title.clone()).collect();
+    let is_worse = |finding: &&Finding| kinds.contains(&finding.kind) && is_grave(finding) && !finding.suspect;
+    at_most(findings.iter().filter(is_worse).map(|finding| finding.title.clone()).collect())
+}
+
+/// Returns the titles of what this run alone shows.
+fn suspects(findings: &[Finding]) -> Vec<String> {
+    let is_suspect = |finding: &&Finding| finding.suspect && is_grave(finding);
+    at_most(findings.iter().filter(is_suspect).map(|finding| finding.title.clone()).collect())
+}
+
+fn is_grave(finding: &Finding) -> bool {
+    finding.direction == Direction::Worse && finding.severity != Severity::Minor
+}
+
+fn at_most(titles: Vec<String>) -> Vec<String> {
     match titles.len().saturating_sub(REASONS_MAX) {
         0 => titles,
         more => titles.into_iter().take(REASONS_MAX).chain([format!("and {more} more")]).collect(),
@@ -65,7 +77,11 @@ fn titles(findings: &[Finding], kinds: &[FindingKind]) -> Vec<String> {
 /// Words what the run was compared with.
 fn beside(report: &AnalysisReport) -> Vec<String> {
     let Some(run) = report.baseline.runs.first() else { return vec!["not compared with earlier runs".to_owned()] };
-    let with = if report.baseline.kind == "file" { run.clone() } else { format!("run {run}") };
+    let with = match report.baseline.runs.len() {
+        _ if report.baseline.kind == "file" => run.clone(),
+        1 => format!("run {run}"),
+        count => format!("the {count} comparable runs before, of which {run} is the last"),
+    };
     let fairness = match report.baseline.differences.as_slice() {
         [] => String::new(),
         differences if report.baseline.comparable => format!(" ({})", differences.join("; ")),

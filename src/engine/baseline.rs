@@ -68,19 +68,14 @@ pub fn kept(store: &Store, manifest: &Manifest, kind: BaseKind) -> Result<KnownR
 ///
 /// A run that regressed, or whose thresholds failed, is no measure for the next one.
 pub fn automatic(store: &Store, report: &AnalysisReport) -> Result<Result<KnownRun, Skipped>, EngineError> {
-    let (manifests, _) = store.manifests()?;
     let run = &report.run;
-    let of_test = |manifest: &&Manifest| {
-        let is_before = run.started_at.is_none_or(|start| manifest.started_at.is_none_or(|other| other < start));
-        manifest.test == run.test && manifest.environment == run.environment && manifest.run_id != run.id && is_before
-    };
-    let earlier: Vec<&Manifest> = manifests.iter().filter(of_test).collect();
+    let earlier = earlier(store, report)?;
     if earlier.is_empty() {
         let reason = format!("no earlier run of test {} in environment {} is in the store", run.test, run.environment);
         return Ok(Err(Skipped { what: WHAT.to_owned(), reason }));
     }
     let mut unfit = None;
-    for manifest in earlier.into_iter().rev() {
+    for manifest in earlier.iter().rev() {
         match unfit_because(manifest, report) {
             None => match kept(store, manifest, BaseKind::History) {
                 Ok(known) => return Ok(Ok(known)),
@@ -97,17 +92,33 @@ pub fn automatic(store: &Store, report: &AnalysisReport) -> Result<Result<KnownR
     Ok(Err(Skipped { what: WHAT.to_owned(), reason }))
 }
 
+/// Returns the kept runs of the same test and environment that began before `report`'s, oldest first.
+pub(super) fn earlier(store: &Store, report: &AnalysisReport) -> Result<Vec<Manifest>, EngineError> {
+    let run = &report.run;
+    let (mut manifests, _) = store.manifests()?;
+    manifests.retain(|manifest| {
+        let is_before = run.started_at.is_none_or(|start| manifest.started_at.is_none_or(|other| other < start));
+        manifest.test == run.test && manifest.environment == run.environment && manifest.run_id != run.id && is_before
+    });
+    Ok(manifests)
+}
+
 /// Says why a run is no measure for another one; none when it is.
 fn unfit_because(manifest: &Manifest, report: &AnalysisReport) -> Option<String> {
+    if matches!(manifest.verdict, VerdictKind::Regressed | VerdictKind::ThresholdsFailed) {
+        return Some(format!("ended as {}", manifest.verdict.name()));
+    }
+    incomparable_because(manifest, report)
+}
+
+/// Says why a run is not of the same test at the same load; none when it is.
+pub(super) fn incomparable_because(manifest: &Manifest, report: &AnalysisReport) -> Option<String> {
     let differ = |old: Option<f64>, new: Option<f64>| {
         let (old, new) = old.zip(new)?;
         ((new - old).abs() > DIFFERENCE_MAX * old.max(new)).then_some((old, new))
     };
     if manifest.partial {
         return Some("is partial".to_owned());
-    }
-    if matches!(manifest.verdict, VerdictKind::Regressed | VerdictKind::ThresholdsFailed) {
-        return Some(format!("ended as {}", manifest.verdict.name()));
     }
     if let Some((old, new)) = differ(manifest.duration_seconds, report.run.duration_seconds) {
         return Some(format!("took {old:.0} s, this one {new:.0} s"));

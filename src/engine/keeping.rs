@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
+use crate::model::blocks::BlockSeries;
 use crate::model::report::AnalysisReport;
 use crate::model::tags::TagSet;
 use crate::model::time::Timestamp;
@@ -26,6 +27,10 @@ pub struct Keep<'a> {
 
 /// Blocks that wait for the writing thread; more would only fill the memory.
 const WAITING_MAX: usize = 4;
+
+/// Row groups that wait for an encoder, some 3 MB each: k6 writes its metrics of requests in step, so that eight are due at
+/// the same moment.
+const WAITING_GROUPS_MAX: usize = 8;
 
 /// What the writing thread is given, in the order of the run.
 #[expect(
@@ -98,7 +103,7 @@ fn write_all<'a>(mut writers: Writers<'a>, parts: &Receiver<Keeping>) -> Result<
     let Writers { tables, samples } = &mut writers;
     let samples = &*samples;
     std::thread::scope(|scope| {
-        let (groups, waiting) = sync_channel(1);
+        let (groups, waiting) = sync_channel(WAITING_GROUPS_MAX);
         let waiting = Arc::new(Mutex::new(waiting));
         let encoders = (0..ENCODERS).map(|_| {
             let (waiting, named) = (waiting.clone(), Builder::new().name("encode".to_owned()));
@@ -164,12 +169,35 @@ fn write_tables(
     Ok(())
 }
 
+/// Returns the first run of the gravest regression that a report holds.
+fn regressed_since(report: &AnalysisReport) -> Option<String> {
+    use crate::model::finding::{Direction, FindingKind, Severity};
+    let is_regression = |finding: &&crate::model::finding::Finding| {
+        matches!(
+            finding.kind,
+            FindingKind::ErrorRate | FindingKind::Checks | FindingKind::Latency | FindingKind::Throughput
+        ) && finding.direction == Direction::Worse
+            && finding.severity != Severity::Minor
+            && !finding.suspect
+    };
+    let first = report.findings.iter().find(is_regression)?;
+    Some(first.since_run.clone().unwrap_or_else(|| report.run.id.clone()))
+}
+
 /// Writes what is known at the end, and makes the run visible.
-pub fn commit(writers: Writers, aggregate: &Aggregate, report: &AnalysisReport, keep: &Keep) -> Result<(), StoreError> {
+///
+/// `blocks`: none when only a summary was read.
+pub fn commit(
+    writers: Writers,
+    aggregate: &Aggregate,
+    report: &AnalysisReport,
+    blocks: &[BlockSeries],
+    keep: &Keep,
+) -> Result<(), StoreError> {
     let attempt = writers.tables.attempt().to_owned();
     let mut tables = vec![writers.samples.finish()?];
     tables.extend(writers.tables.finish(aggregate)?);
-    tables.extend(report_tables::write(keep.store, &attempt, report)?);
+    tables.extend(report_tables::write(keep.store, &attempt, report, blocks)?);
     let bytes = serde_json::to_vec(report)
         .map_err(|error| StoreError::Write { what: "the report".to_owned(), cause: error.into() })?;
     keep.store.put(&attempt, "report.json", bytes)?;
@@ -194,6 +222,8 @@ pub fn commit(writers: Writers, aggregate: &Aggregate, report: &AnalysisReport, 
         partial: report.run.partial,
         totals: report.totals.clone(),
         latency_p95_ms: values.get("p95").copied(),
+        regressed_since: regressed_since(report),
+        generator_limited: report.generator.as_ref().is_some_and(|generator| !generator.healthy),
         tables,
     })
 }

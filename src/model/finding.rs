@@ -27,6 +27,9 @@ pub struct Finding {
     /// The first run that shows it, where a history was judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_run: Option<String>,
+    /// One run shows it, and one bad run among good ones is no regression: another run would tell.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspect: bool,
     /// In `unit`.
     pub observed: f64,
     /// In `unit`: of the baseline, or of the rest of the run.
@@ -51,6 +54,8 @@ pub enum FindingKind {
     Latency,
     /// Fewer, or more, requests a second than in the baseline.
     Throughput,
+    /// A little more from run to run, although no two neighbours differ.
+    Drift,
     /// Part of this run stands out from the rest of it.
     Anomaly,
     /// The load generator itself was in trouble.
@@ -65,6 +70,7 @@ impl FindingKind {
             FindingKind::Threshold => "threshold",
             FindingKind::Latency => "latency",
             FindingKind::Throughput => "throughput",
+            FindingKind::Drift => "drift",
             FindingKind::Anomaly => "anomaly",
             FindingKind::Generator => "generator",
         }

@@ -223,6 +223,10 @@ pub struct Detectable {
     pub change: Change,
     /// The chance that a change of this size is found.
     pub power: f64,
+    /// How many runs with a change of +5 % it takes to find that with this chance, where a history was judged; none: more
+    /// than it looks at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs_needed: Option<u32>,
 }
 
 /// Whether the load generator did what the test asked of it.

@@ -67,6 +67,7 @@ pub fn report(endpoints_count: usize, steps_count: usize, name: &str, value: f64
         from: later(1),
         until: later(3),
         since_run: Some(name()),
+        suspect: false,
         observed: value,
         expected: Some(value),
         unit: Unit::Fraction,
@@ -119,7 +120,7 @@ pub fn report(endpoints_count: usize, steps_count: usize, name: &str, value: f64
             runs: vec![name()],
             comparable: false,
             differences: vec![name()],
-            detectable: vec![Detectable { series, change, power: value }],
+            detectable: vec![Detectable { series, change, power: value, runs_needed: Some(3) }],
         },
         comparison: Some(Comparison {
             base: run.clone(),

@@ -172,12 +172,13 @@ pub fn render(report: &AnalysisReport) -> String {
 }
 
 /// In the order of the rules' indexes.
-const RULES: [FindingKind; 7] = [
+const RULES: [FindingKind; 8] = [
     FindingKind::Threshold,
     FindingKind::ErrorRate,
     FindingKind::Checks,
     FindingKind::Latency,
     FindingKind::Throughput,
+    FindingKind::Drift,
     FindingKind::Anomaly,
     FindingKind::Generator,
 ];
@@ -191,6 +192,7 @@ fn rule(kind: FindingKind) -> Rule {
         FindingKind::Throughput => {
             ("The throughput changed", "There are more or fewer requests a second than in the baseline.")
         }
+        FindingKind::Drift => ("A figure drifts", "Every run is a little worse than the one before."),
         FindingKind::Anomaly => ("Part of the run stands out", "Part of the run is not like the rest of it."),
         FindingKind::Generator => {
             ("The load generator was in trouble", "k6 could not give the load that the test asked for.")

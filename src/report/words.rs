@@ -73,7 +73,9 @@ pub fn problems(report: &AnalysisReport) -> Vec<Problem<'_>> {
 }
 
 pub fn finding_weight(report: &AnalysisReport, finding: &Finding) -> Weight {
-    weight(report.verdict.kind, finding.direction, finding.severity)
+    let weight = weight(report.verdict.kind, finding.direction, finding.severity);
+    // What one run alone shows fails nothing, whatever else did.
+    if finding.suspect { weight.max(Weight::Unconfirmed) } else { weight }
 }
 
 fn weight(verdict: VerdictKind, direction: Direction, severity: Severity) -> Weight {

@@ -26,6 +26,12 @@ pub struct Manifest {
     pub partial: bool,
     pub totals: Totals,
     pub latency_p95_ms: Option<f64>,
+    /// The first run of a regression that this run still shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regressed_since: Option<String>,
+    /// The load generator was in trouble, so that the figures are not the system's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub generator_limited: bool,
     /// File names within the attempt's folder, with their rows.
     pub tables: Vec<TableFile>,
 }

@@ -6,6 +6,7 @@
 //!                tag_sets.parquet
 //!                series.parquet
 //!                windows.parquet
+//!                blocks.parquet
 //!                metrics.parquet
 //!                thresholds.parquet
 //!                report.json

@@ -1,25 +1,35 @@
-//! The tables that come from the report: a run's metrics and thresholds, also when only a summary is known.
+//! The tables that are written at the end of a run: its metrics and thresholds, also when only a summary is known, and blocks.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, UInt32Array, UInt64Array};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
+use crate::model::blocks::{Block, BlockSeries};
 use crate::model::report::{AnalysisReport, MetricReport, ThresholdJudge, ThresholdReport};
+use crate::model::series::SeriesKey;
 use crate::tables::schemas;
 
 use super::manifest::TableFile;
 use super::{Store, StoreError};
 
-/// Writes `metrics.parquet` and `thresholds.parquet` below `data/<attempt>/`; returns them for the manifest.
-pub fn write(store: &Store, attempt: &str, report: &AnalysisReport) -> Result<Vec<TableFile>, StoreError> {
+/// Writes `blocks.parquet`, `metrics.parquet` and `thresholds.parquet` below `data/<attempt>/`; returns them for the manifest.
+///
+/// `blocks`: none when only a summary is known.
+pub fn write(
+    store: &Store,
+    attempt: &str,
+    report: &AnalysisReport,
+    blocks: &[BlockSeries],
+) -> Result<Vec<TableFile>, StoreError> {
+    let blocks = put(store, attempt, "blocks", schemas::blocks(), blocks_columns(blocks))?;
     let metrics = put(store, attempt, "metrics", schemas::metrics(), metrics_columns(&report.metrics))?;
     let thresholds = put(store, attempt, "thresholds", schemas::thresholds(), thresholds_columns(&report.thresholds))?;
-    Ok(vec![metrics, thresholds])
+    Ok(vec![blocks, metrics, thresholds])
 }
 
 fn put(
@@ -43,6 +53,40 @@ fn put(
     let bytes_count = bytes.len() as u64;
     store.put(attempt, &file, bytes)?;
     Ok(TableFile { table: table.to_owned(), file, rows: batch.num_rows() as u64, bytes: bytes_count })
+}
+
+fn blocks_columns(blocks: &[BlockSeries]) -> Vec<ArrayRef> {
+    let rows: Vec<(&SeriesKey, u32, &Block)> = blocks
+        .iter()
+        .flat_map(|series| {
+            let blocks = series.blocks.iter().zip(0..);
+            blocks.filter_map(|(block, index)| Some((&series.key, index, block.as_ref()?)))
+        })
+        .collect();
+    let texts = |of: fn(&SeriesKey) -> Option<&str>| -> ArrayRef {
+        Arc::new(rows.iter().map(|(key, _, _)| of(key)).collect::<StringArray>())
+    };
+    let counts = |of: fn(&Block) -> u64| -> ArrayRef {
+        Arc::new(UInt64Array::from_iter_values(rows.iter().map(|(_, _, block)| of(block))))
+    };
+    let percentile = |index: usize| -> ArrayRef {
+        let of = |block: &Block| block.percentiles.map(|percentiles| percentiles[index]);
+        Arc::new(rows.iter().map(|(_, _, block)| of(block)).collect::<Float64Array>())
+    };
+    vec![
+        texts(|key| Some(&key.metric)),
+        texts(|key| key.endpoint.as_deref()),
+        texts(|key| key.method.as_deref()),
+        texts(|key| key.scenario.as_deref()),
+        texts(|key| key.group.as_deref()),
+        Arc::new(UInt32Array::from_iter_values(rows.iter().map(|(_, index, _)| *index))),
+        counts(|block| block.samples_count),
+        counts(|block| block.nonzero_count),
+        Arc::new(Float64Array::from_iter_values(rows.iter().map(|(_, _, block)| block.sum))),
+        percentile(0),
+        percentile(1),
+        percentile(2),
+    ]
 }
 
 fn metrics_columns(metrics: &[MetricReport]) -> Vec<ArrayRef> {

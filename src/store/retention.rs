@@ -156,6 +156,8 @@ mod tests {
             partial: false,
             totals: Totals::default(),
             latency_p95_ms: None,
+            regressed_since: None,
+            generator_limited: false,
             tables: tables.iter().map(table).collect(),
         }
     }

@@ -1,4 +1,4 @@
-//! The frames of a kept run, from its tables.
+//! The frames and the blocks of a kept run, from its tables.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, TimestampNanosecondType, UInt32Type, UInt64Type};
@@ -6,11 +6,13 @@ use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use crate::model::blocks::{BLOCKS_MIN, Block, BlockSeries};
 use crate::model::series::SeriesKey;
 use crate::stats::sketch::Sketch;
 
 use super::aggregate::Window;
 use super::frames::Frames;
+use super::schemas;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FramesError {
@@ -40,6 +42,50 @@ pub fn frames(series: Bytes, windows: Bytes) -> Result<Frames, FramesError> {
         read_windows(&batch, &keys, &mut frames)?;
     }
     Ok(frames)
+}
+
+/// Reads blocks from the file of a run's table `blocks`.
+pub fn blocks(file: Bytes) -> Result<Vec<BlockSeries>, FramesError> {
+    let columns: Vec<String> = schemas::blocks().fields().iter().map(|field| field.name().clone()).collect();
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let mut series: Vec<BlockSeries> = Vec::new();
+    for batch in batches("blocks", file, &columns)? {
+        read_blocks(&batch, &mut series)?;
+    }
+    Ok(series)
+}
+
+/// The rows of a series follow each other, by block.
+fn read_blocks(batch: &RecordBatch, series: &mut Vec<BlockSeries>) -> Result<(), FramesError> {
+    let wrong = || not_ours("blocks", "a column has another type");
+    let column = |name: &str| batch.column_by_name(name).ok_or_else(wrong);
+    let mut keys = Vec::new();
+    read_keys(batch, &mut keys)?;
+    let indices = column("block")?.as_primitive_opt::<UInt32Type>().ok_or_else(wrong)?;
+    let count = |name: &str| column(name)?.as_primitive_opt::<UInt64Type>().ok_or_else(wrong);
+    let (samples, nonzero) = (count("samples_count")?, count("nonzero_count")?);
+    let number = |name: &str| column(name)?.as_primitive_opt::<Float64Type>().ok_or_else(wrong);
+    let (sums, percentiles) = (number("sum")?, [number("p50")?, number("p95")?, number("p99")?]);
+    for (row, key) in keys.into_iter().enumerate() {
+        let index = indices.value(row) as usize;
+        if index >= 2 * BLOCKS_MIN {
+            return Err(not_ours("blocks", "a run has fewer blocks"));
+        }
+        if series.last().is_none_or(|last| last.key != key) {
+            series.push(BlockSeries { key, blocks: Vec::new() });
+        }
+        let blocks = &mut series.last_mut().expect("one was there or was put in").blocks;
+        if blocks.len() <= index {
+            blocks.resize(index + 1, None);
+        }
+        blocks[index] = Some(Block {
+            samples_count: samples.value(row),
+            nonzero_count: nonzero.value(row),
+            sum: sums.value(row),
+            percentiles: percentiles[0].is_valid(row).then(|| percentiles.map(|column| column.value(row))),
+        });
+    }
+    Ok(())
 }
 
 /// Reads `columns` of a file, which come in the order of the file.

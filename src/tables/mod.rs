@@ -1,6 +1,7 @@
 //! Samples as columns, the series and windows that they become, the schemas of the tables that are kept, and SQL over them.
 
 pub mod aggregate;
+pub mod blocks;
 pub mod figures;
 pub mod frames;
 pub mod kept_frames;

@@ -98,6 +98,28 @@ pub fn windows() -> SchemaRef {
     ])
 }
 
+/// One row a series and block, of which a run has 12 to 23 of equal length; a block without samples has no row.
+///
+/// A row without an endpoint is of all series of the metric together.
+pub fn blocks() -> SchemaRef {
+    schema(vec![
+        required("metric", DataType::Utf8),
+        optional("endpoint", DataType::Utf8),
+        optional("method", DataType::Utf8),
+        optional("scenario", DataType::Utf8),
+        optional("group", DataType::Utf8),
+        // From 0.
+        required("block", DataType::UInt32),
+        required("samples_count", DataType::UInt64),
+        required("nonzero_count", DataType::UInt64),
+        required("sum", DataType::Float64),
+        // Within 1/256 of themselves; of trends only.
+        optional("p50", DataType::Float64),
+        optional("p95", DataType::Float64),
+        optional("p99", DataType::Float64),
+    ])
+}
+
 /// One row a metric or sub-metric over the whole run: its figures in the report, each in the metric's unit.
 pub fn metrics() -> SchemaRef {
     schema(vec![

@@ -209,6 +209,7 @@ fn tables() -> Vec<TableShape> {
         ("windows", schemas::windows(), Some(by_series), windows),
         ("series", schemas::series(), None, &[]),
         ("tag_sets", schemas::tag_sets(), None, &[]),
+        ("blocks", schemas::blocks(), None, &[]),
         ("metrics", schemas::metrics(), None, &[]),
         ("thresholds", schemas::thresholds(), None, &[]),
     ]

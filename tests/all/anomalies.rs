@@ -6,22 +6,40 @@ use crate::compared::Random;
 use crate::front_door::{json, tidemark, with_stdin};
 
 /// How a drawn run goes, by second.
-struct Course {
-    seconds: i64,
-    requests_per_second: fn(i64) -> f64,
-    vus: fn(i64) -> i64,
+pub struct Course {
+    /// When it starts, in seconds after `START`.
+    pub at: i64,
+    pub seconds: i64,
+    pub requests_per_second: fn(i64) -> f64,
+    pub vus: fn(i64) -> i64,
     /// Times the latency.
-    factor: fn(i64) -> f64,
+    pub factor: fn(i64) -> f64,
+    /// Times the latency of the whole run.
+    pub level: f64,
+    /// Every so many requests one fails; 0: none.
+    pub failed_every: i64,
 }
 
-const STEADY: Course = Course { seconds: 120, requests_per_second: |_| 40.0, vus: |_| 10, factor: |_| 1.0 };
+pub const STEADY: Course = Course {
+    at: 0,
+    seconds: 120,
+    requests_per_second: |_| 40.0,
+    vus: |_| 10,
+    factor: |_| 1.0,
+    level: 1.0,
+    failed_every: 0,
+};
+
+/// When the drawn runs start, in seconds since 1970.
+const START: i64 = 1_795_500_000;
 
 /// Two endpoints, log-normal with sigma 0.5 around 20 ms; the number of requests varies from second to second.
-fn stream(seed: u64, course: &Course) -> Vec<u8> {
+pub fn stream(seed: u64, course: &Course) -> Vec<u8> {
     let mut random = Random(seed);
+    let mut requests_count = 0;
     let mut lines = String::new();
     let mut line = |metric: &str, time: i64, micros: i64, value: f64, tags: &str| {
-        let time = chrono::DateTime::from_timestamp(1_795_500_000 + time, micros as u32 * 1_000).unwrap();
+        let time = chrono::DateTime::from_timestamp(START + course.at + time, micros as u32 * 1_000).unwrap();
         let time = time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
         let data = format!(r#""data":{{"time":"{time}","value":{value},"tags":{tags}}}"#);
         lines += &format!("{{\"metric\":\"{metric}\",\"type\":\"Point\",{data}}}\n");
@@ -32,12 +50,14 @@ fn stream(seed: u64, course: &Course) -> Vec<u8> {
         for request in 0..count {
             let name = if random.uniform() < 0.5 { "a" } else { "b" };
             let tags = format!(r#"{{"expected_response":"true","method":"GET","name":"{name}","scenario":"s"}}"#);
-            let milliseconds = 20.0 * (0.5 * random.normal()).exp() * (course.factor)(second);
+            let milliseconds = 20.0 * (0.5 * random.normal()).exp() * (course.factor)(second) * course.level;
             let micros = request * 900_000 / count;
             for (metric, value) in [("http_reqs", 1.0), ("http_req_duration", milliseconds), ("iterations", 1.0)] {
                 line(metric, second, micros, value, &tags);
             }
-            line("http_req_failed", second, micros, 0.0, &tags);
+            requests_count += 1;
+            let is_failed = course.failed_every > 0 && requests_count % course.failed_every == 0;
+            line("http_req_failed", second, micros, f64::from(u8::from(is_failed)), &tags);
         }
         line("vus", second, 999_000, (course.vus)(second) as f64, "null");
     }
@@ -54,7 +74,7 @@ fn findings(seed: u64, course: &Course) -> Vec<Value> {
 /// Seconds from the start of the run.
 fn seconds(time: &Value) -> Option<i64> {
     let time = chrono::DateTime::parse_from_rfc3339(time.as_str()?).unwrap();
-    Some(time.timestamp() - 1_795_500_000)
+    Some(time.timestamp() - START)
 }
 
 #[test]
@@ -101,6 +121,7 @@ fn a_ramp_that_only_follows_its_load_is_silent() {
         requests_per_second: |second| 10.0 + 70.0 * level(second),
         vus: |second| (2.0 + 16.0 * level(second)) as i64,
         factor: |second| 1.0 + 1.5 * level(second),
+        ..STEADY
     };
     for seed in 1..4 {
         let findings = findings(seed, &ramp);

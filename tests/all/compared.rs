@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidemark::detect::compare::{Compared, compare};
+use tidemark::detect::history_findings::History;
 use tidemark::detect::subjects::Side;
 use tidemark::model::finding::{Direction, FindingKind};
 use tidemark::model::metric::{MetricKind, Unit};
@@ -91,7 +92,8 @@ fn run(random: &mut Random, median_ms: f64) -> (AnalysisReport, Frames) {
 }
 
 fn compared(base: &(AnalysisReport, Frames), current: &(AnalysisReport, Frames)) -> Compared {
-    compare(Side { report: &base.0, frames: Some(&base.1) }, Side { report: &current.0, frames: Some(&current.1) })
+    let (base, current) = [base, current].map(|run| Side { report: &run.0, frames: Some(&run.1) }).into();
+    compare(base, current, &History::default())
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod disagreement;
 mod folders;
 mod forms;
 mod front_door;
+mod histories;
 mod progress;
 mod prune;
 mod queries;

@@ -182,6 +182,7 @@ fn finding() -> BoxedStrategy<Finding> {
                 from,
                 until,
                 since_run,
+                suspect: false,
                 observed,
                 expected,
                 unit,
@@ -348,8 +349,9 @@ fn endpoint() -> BoxedStrategy<EndpointReport> {
 }
 
 fn baseline() -> BoxedStrategy<BaselineReport> {
-    let detectable = (series(), change(), 0.0..1.0);
-    let detectable = detectable.prop_map(|(series, change, power)| Detectable { series, change, power });
+    let detectable = (series(), change(), 0.0..1.0, prop::option::of(2..9u32));
+    let detectable =
+        detectable.prop_map(|(series, change, power, runs_needed)| Detectable { series, change, power, runs_needed });
     (text(), vec(text(), 0..4), any::<bool>(), vec(text(), 0..4), vec(detectable, 0..3))
         .prop_map(|(kind, runs, comparable, differences, detectable)| BaselineReport {
             kind,

@@ -101,7 +101,7 @@ fn tables_describe_themselves() {
         .filter(|table| table["table_schema"] == "public")
         .map(|table| table["table_name"].as_str().unwrap())
         .collect();
-    for table in ["runs", "samples", "series", "tag_sets", "windows", "metrics", "thresholds"] {
+    for table in ["runs", "samples", "series", "tag_sets", "windows", "blocks", "metrics", "thresholds"] {
         assert!(tables.contains(&table), "{table} is not in {tables:?}");
         let columns = kept.rows(&[&format!("DESCRIBE {table}")]);
         assert_eq!(columns[0]["column_name"], "run_id", "{table}");
@@ -357,7 +357,7 @@ fn the_reader_may_go_away() {
 fn the_help_names_every_table_and_column() {
     let help = KeptRuns::shared().query(&["--help"]);
     let help = String::from_utf8(help.stdout).unwrap();
-    for table in ["runs", "samples", "series", "tag_sets", "windows", "metrics", "thresholds"] {
+    for table in ["runs", "samples", "series", "tag_sets", "windows", "blocks", "metrics", "thresholds"] {
         for column in KeptRuns::shared().rows(&[&format!("DESCRIBE {table}")]) {
             let name = column["column_name"].as_str().unwrap();
             assert!(help.contains(name), "{table}.{name} is not in the help");

@@ -51,6 +51,7 @@ fn kind_name(kind: FindingKind) -> &'static str {
         FindingKind::Threshold => "Threshold",
         FindingKind::Latency => "Latency",
         FindingKind::Throughput => "Throughput",
+        FindingKind::Drift => "Slow drift",
         FindingKind::Anomaly => "Within this run",
         FindingKind::Generator => "Load generator",
     }

@@ -179,8 +179,9 @@ pub fn judged(page: &mut String, report: &AnalysisReport) -> Result {
         .detectable
         .iter()
         .map(|one| {
+            let needed = one.runs_needed.map_or(String::new(), |runs| format!("; +5 % takes {runs} runs"));
             format!(
-                "<li>{}: {} with a chance of {}</li>",
+                "<li>{}: {} with a chance of {}{needed}</li>",
                 name(&endpoints::series_words(report, &one.series), 90),
                 words::point(&one.change, Unit::Fraction),
                 percent(one.power)

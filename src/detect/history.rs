@@ -1,0 +1,268 @@
+//! A run beside the earlier runs of its test: which figures stand on another level, since which run, and what a change would
+//! have to be to be seen.
+//!
+//! A run is one observation, however many requests it has: its figure and that figure's own uncertainty come from its blocks
+//! (`stats::run_statistic`), how runs differ by themselves from the history and from the suite's other series
+//! (`stats::shrink`), and what that says from `stats::regression`.
+
+use crate::model::blocks::{Block, BlockSeries};
+use crate::model::series::SeriesKey;
+use crate::stats::power::{self, chance_of_conviction};
+use crate::stats::regression::{self, Beliefs, DRIFTING, Decision, Judgement};
+use crate::stats::run_statistic::{RunStatistic, median, of_runs, warm_up_windows};
+use crate::stats::shrink::{DeviationPrior, Sister, shrunk};
+use crate::stats::tail_shape::averaged;
+
+/// With fewer earlier runs a run is compared with the last one alone.
+pub const RUNS_MIN: usize = 4;
+/// Blocks that a run needs for a figure of its own.
+const BLOCKS_WITH_SAMPLES_MIN: usize = 4;
+/// A tail is judged where a block has samples beyond it.
+const TAIL_SAMPLES_MIN: u64 = 20;
+const FAR_TAIL_SAMPLES_MIN: u64 = 100;
+
+/// An earlier run of the test.
+#[derive(Debug)]
+pub struct PastRun {
+    pub id: String,
+    pub commit: Option<String>,
+    /// It shows a regression that still stands.
+    pub is_regressed: bool,
+    pub blocks: Vec<BlockSeries>,
+}
+
+/// A figure that is judged; a run's value is a logarithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Figure {
+    Median,
+    Mean,
+    P95,
+    P99,
+    /// Samples a block, of which fewer are worse.
+    Count,
+}
+
+impl Figure {
+    /// As a report names it.
+    pub fn statistic(self) -> &'static str {
+        match self {
+            Figure::Median => "med",
+            Figure::Mean => "avg",
+            Figure::P95 => "p95",
+            Figure::P99 => "p99",
+            Figure::Count => "rate",
+        }
+    }
+
+    /// Larger is worse.
+    fn of(self, block: &Block) -> Option<f64> {
+        let percentile = |index: usize| block.percentiles.map(|percentiles| percentiles[index]);
+        let value = match self {
+            Figure::Median => percentile(0)?,
+            Figure::P95 => percentile(1).filter(|_| block.samples_count >= TAIL_SAMPLES_MIN)?,
+            Figure::P99 => percentile(2).filter(|_| block.samples_count >= FAR_TAIL_SAMPLES_MIN)?,
+            Figure::Mean => block.sum / block.samples_count as f64,
+            Figure::Count => 1.0 / block.sum,
+        };
+        (value > 0.0 && value.is_finite()).then(|| value.ln())
+    }
+}
+
+/// One figure of one series beside its history.
+#[derive(Debug)]
+pub struct Judged {
+    pub key: SeriesKey,
+    pub figure: Figure,
+    pub judgement: Judgement,
+    /// Whether a change for the worse was asked about, or one for the better.
+    pub is_worse: bool,
+    /// Earlier runs that have the series.
+    pub runs_count: usize,
+    /// Index into the earlier runs of the first one of the change; none: the newest run itself.
+    pub since: Option<usize>,
+    standard_error: f64,
+}
+
+impl Judged {
+    /// Returns the chance that a change by the factor `1 + change` of so many newest runs would have been convicted.
+    pub fn power(&self, change: f64, runs_since: usize) -> f64 {
+        chance_of_conviction(self.history(), change.ln_1p(), runs_since)
+    }
+
+    /// Returns how many runs with that change convict it with a chance of `power`; none where no number looked at does.
+    pub fn runs_needed(&self, change: f64, power: f64) -> Option<usize> {
+        power::runs_needed(self.history(), change.ln_1p(), power)
+    }
+
+    fn history(&self) -> power::History<'_> {
+        power::History {
+            noise: &self.judgement.noise,
+            standard_error: self.standard_error,
+            runs_count: self.runs_count,
+        }
+    }
+
+    /// Says whether a change is found, as far as this figure alone tells.
+    pub fn convicts(&self) -> bool {
+        matches!(self.judgement.decision, Decision::Regressed | Decision::Jumped) && !self.drifts()
+    }
+
+    pub fn is_suspect(&self) -> bool {
+        self.judgement.decision == Decision::Suspect
+    }
+
+    /// Says whether the figure grows from run to run: surely, or at least likelier than it stepped where something did.
+    pub fn drifts(&self) -> bool {
+        let Judgement { decision, drift, drift_probability, sustained, .. } = &self.judgement;
+        let instead_of_step = *decision == Decision::Regressed && drift_probability > sustained;
+        drift.change > 0.0 && (*drift_probability > DRIFTING || instead_of_step)
+    }
+}
+
+/// The runs of one series, oldest first and the newest last, with what is judged of them.
+struct Runs<'r> {
+    key: &'r SeriesKey,
+    /// Index into the earlier runs.
+    places: Vec<usize>,
+    blocks: Vec<&'r BlockSeries>,
+    warm_up: usize,
+}
+
+/// One figure of those runs that have it.
+struct Sequence {
+    level: Vec<RunStatistic>,
+    shape: Option<Vec<RunStatistic>>,
+    /// Index into the earlier runs; the newest run has none.
+    places: Vec<usize>,
+}
+
+/// Judges the latencies, the own trends named in `trends`, and the throughput of the newest run against `past`, oldest first.
+///
+/// Of series that fewer than `RUNS_MIN` earlier runs have, nothing is said.
+pub fn judge(past: &[PastRun], newest: &[BlockSeries], trends: &[&str]) -> Vec<Judged> {
+    let is_judged = |key: &SeriesKey| {
+        let metric = key.metric.as_str();
+        metric == "http_req_duration" || metric == "http_reqs" && key.endpoint.is_none() || trends.contains(&metric)
+    };
+    let runs: Vec<Runs> =
+        newest.iter().filter(|series| is_judged(&series.key)).filter_map(|series| Runs::of(past, series)).collect();
+    let sequences: Vec<(&Runs, Figure, Sequence)> = runs
+        .iter()
+        .flat_map(|runs| runs.figures().iter().map(move |figure| (runs, *figure)))
+        .filter_map(|(runs, figure)| Some((runs, figure, runs.sequence(figure)?)))
+        .collect();
+    let sisters: Vec<(Sister, Option<Sister>)> = sequences
+        .iter()
+        .map(|(_, _, sequence)| (sister(&sequence.level), sequence.shape.as_deref().map(sister)))
+        .collect();
+    let of_others = |own: usize, general: DeviationPrior, of: fn(&(Sister, Option<Sister>)) -> Option<Sister>| {
+        // All figures of a series share its runs: its own must not count as sisters.
+        let is_other = |index: usize| !std::ptr::eq(sequences[index].0, sequences[own].0);
+        let others = (0..sequences.len()).filter(|index| is_other(*index)).filter_map(|index| of(&sisters[index]));
+        shrunk(general, &others.collect::<Vec<Sister>>())
+    };
+    let judged = sequences.iter().enumerate().flat_map(|(index, (runs, figure, sequence))| {
+        let beliefs = Beliefs {
+            level: of_others(index, DeviationPrior::LEVEL, |sister| Some(sister.0)),
+            shape: of_others(index, DeviationPrior::SHAPE, |sister| sister.1),
+        };
+        let worse = judged(runs, *figure, sequence, beliefs, true);
+        let better = judged(runs, *figure, sequence, beliefs, false);
+        [worse, better]
+    });
+    judged.flatten().collect()
+}
+
+fn judged(runs: &Runs, figure: Figure, sequence: &Sequence, beliefs: Beliefs, is_worse: bool) -> Option<Judged> {
+    let turned = |runs: &[RunStatistic]| -> Vec<RunStatistic> {
+        let sign = if is_worse { 1.0 } else { -1.0 };
+        runs.iter().map(|run| RunStatistic { value: sign * run.value, ..*run }).collect()
+    };
+    let (level, shape) = (turned(&sequence.level), sequence.shape.as_deref().map(turned));
+    let judgement = regression::judge(&level, shape.as_deref(), beliefs)?;
+    let runs_count = level.len() - 1;
+    // The newest run is the last of those since the change.
+    let since = (level.len() - judgement.runs_since..runs_count).next().map(|run| sequence.places[run]);
+    let standard_error = level.last()?.standard_error;
+    Some(Judged { key: runs.key.clone(), figure, judgement, is_worse, runs_count, since, standard_error })
+}
+
+impl<'r> Runs<'r> {
+    fn of(past: &'r [PastRun], newest: &'r BlockSeries) -> Option<Runs<'r>> {
+        let of_run = |run: &'r PastRun| run.blocks.iter().find(|series| series.key == newest.key);
+        let (places, mut blocks): (Vec<usize>, Vec<&BlockSeries>) =
+            past.iter().enumerate().filter_map(|(place, run)| Some((place, of_run(run)?))).unzip();
+        if places.len() < RUNS_MIN {
+            return None;
+        }
+        blocks.push(newest);
+        let mut runs = Runs { key: &newest.key, places, blocks, warm_up: 0 };
+        runs.warm_up = warm_up_windows(&runs.windows(runs.figures()[0]));
+        Some(runs)
+    }
+
+    fn figures(&self) -> &'static [Figure] {
+        if self.key.metric == "http_reqs" {
+            &[Figure::Count]
+        } else {
+            &[Figure::Median, Figure::Mean, Figure::P95, Figure::P99]
+        }
+    }
+
+    /// Returns a figure of every block of every run; NaN where a block has none.
+    fn windows(&self, figure: Figure) -> Vec<Vec<f64>> {
+        let of_block = |block: &Option<Block>| block.as_ref().and_then(|block| figure.of(block)).unwrap_or(f64::NAN);
+        self.blocks.iter().map(|series| series.blocks.iter().map(of_block).collect()).collect()
+    }
+
+    fn sequence(&self, figure: Figure) -> Option<Sequence> {
+        let main = self.figures()[0];
+        let medians = self.windows(main);
+        let levels = of_runs(&medians, self.warm_up);
+        let off = |figure: Figure| -> Vec<Vec<f64>> {
+            let of_run = |(windows, medians): (Vec<f64>, &Vec<f64>)| -> Vec<f64> {
+                windows.iter().zip(medians).map(|(window, median)| window - median).collect()
+            };
+            self.windows(figure).into_iter().zip(&medians).map(of_run).collect()
+        };
+        let shapes = match figure {
+            _ if figure == main => None,
+            // Two percentiles of a tail tell more of it than one.
+            Figure::P95 => Some(averaged(&off(Figure::P95), &off(Figure::P99))),
+            Figure::P99 => Some(averaged(&off(Figure::P99), &off(Figure::P95))),
+            _ => Some(off(figure)),
+        };
+        let shapes = shapes.map(|shapes| of_runs(&shapes, 0));
+        let has_enough =
+            |windows: &Vec<f64>| windows.iter().filter(|window| window.is_finite()).count() >= BLOCKS_WITH_SAMPLES_MIN;
+        let is_whole = |run: &usize| {
+            has_enough(&medians[*run])
+                && levels[*run].is_some()
+                && shapes.as_ref().is_none_or(|shapes| shapes[*run].is_some())
+        };
+        let whole: Vec<usize> = (0..levels.len()).filter(is_whole).collect();
+        // The newest run itself must have the figure, and enough of those before.
+        if whole.len() <= RUNS_MIN || whole.last() != Some(&(levels.len() - 1)) {
+            return None;
+        }
+        Some(Sequence {
+            level: whole.iter().filter_map(|run| levels[*run]).collect(),
+            shape: shapes.map(|shapes| whole.iter().filter_map(|run| shapes[*run]).collect()),
+            places: whole[..whole.len() - 1].iter().map(|run| self.places[*run]).collect(),
+        })
+    }
+}
+
+/// Returns the spread of runs about their middle, less what varies within them.
+fn sister(runs: &[RunStatistic]) -> Sister {
+    let middle = median(&values(runs));
+    let off: Vec<f64> = runs.iter().map(|run| (run.value - middle).abs()).collect();
+    // 1.4826 makes the median of absolute deviations an estimate of sigma for normal data; steps and bad runs do not count.
+    let spread = 1.4826 * median(&off);
+    let within = runs.iter().map(|run| run.standard_error.powi(2)).sum::<f64>() / runs.len().max(1) as f64;
+    Sister { deviation: (spread * spread - within).max(0.0).sqrt(), runs_count: runs.len() }
+}
+
+fn values(runs: &[RunStatistic]) -> Vec<f64> {
+    runs.iter().map(|run| run.value).collect()
+}

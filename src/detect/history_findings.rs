@@ -1,0 +1,186 @@
+//! What the judgement by history says, in the terms of the comparison: figures with their change, and findings with the run
+//! since which it is so.
+
+use crate::model::finding::{Change, Finding, FindingKind, Scale, SeriesReference, Severity};
+use crate::model::report::Detectable;
+use crate::model::series::SeriesKey;
+
+use super::finding_id::finding_id;
+use super::history::{Judged, PastRun};
+use super::resampled::CONFIDENCE;
+use super::subjects::{CHANGE_MIN, Moved, Subject};
+
+/// The chance with which a change that is called detectable would be found.
+const POWER: f64 = 0.8;
+/// Newest runs that have a change which is called detectable: the fewest that can convict.
+const DETECTABLE_RUNS: usize = 2;
+/// What people ask a history for: whether +5 % could be seen.
+const ASKED_CHANGE: f64 = 0.05;
+/// Changes that are asked about: up to four times as high.
+const CHANGE_MAX: f64 = 3.0;
+
+/// The earlier runs of the test and what they say of the newest one.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Oldest first.
+    pub past: Vec<PastRun>,
+    pub judged: Vec<Judged>,
+}
+
+/// What is asked of a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A change that runs agree on, or one beyond any bad run.
+    Stands,
+    /// The newest run alone.
+    Suspect,
+    /// A little more from run to run.
+    Drifts,
+}
+
+impl History {
+    /// Says whether a series was judged by it.
+    fn knows(&self, series: &SeriesReference) -> bool {
+        let key = key_of(series);
+        self.judged.iter().any(|judged| judged.key == key)
+    }
+
+    fn of<'h>(&'h self, series: &SeriesReference, statistic: &str) -> impl Iterator<Item = &'h Judged> {
+        let (key, statistic) = (key_of(series), statistic.to_owned());
+        self.judged.iter().filter(move |judged| judged.key == key && judged.figure.statistic() == statistic)
+    }
+
+    /// Returns a subject as its history judges it; as it is, when no history does.
+    pub(super) fn applied(&self, subject: &Subject, asked: Asked) -> Subject {
+        let mut subject = subject.clone();
+        if !self.knows(&subject.series) {
+            if asked != Asked::Stands {
+                subject.figures.clear();
+            }
+            return subject;
+        }
+        for moved in &mut subject.figures {
+            let judged = self.of(&subject.series, moved.statistic);
+            let surest = judged.max_by(|left, right| left.judgement.score.total_cmp(&right.judgement.score));
+            *moved = applied(moved, surest, asked);
+        }
+        subject
+    }
+
+    /// Says in each finding since when it is so, and what is to be done about it.
+    pub(super) fn annotate(&self, findings: &mut [Finding], asked: Asked, run_id: &str, test: &str) {
+        for finding in findings {
+            let statistic = finding.series.statistic.clone().unwrap_or_default();
+            let worse = finding.direction == crate::model::finding::Direction::Worse;
+            let Some(judged) = self.of(&finding.series, &statistic).find(|judged| judged.is_worse == worse) else {
+                continue;
+            };
+            let runs_count = judged.runs_count;
+            match asked {
+                Asked::Stands => {
+                    let first = judged.since.map(|index| &self.past[index]);
+                    let commit = first.and_then(|run| run.commit.as_ref());
+                    // Runs agree on it: it will not go away.
+                    if worse {
+                        finding.severity = finding.severity.min(Severity::Major);
+                    }
+                    finding.since_run = Some(first.map_or(run_id.to_owned(), |run| run.id.clone()));
+                    let since = match first {
+                        Some(run) => format!(", since run {}", run.id),
+                        None => ", in this run, farther off than any bad run before".to_owned(),
+                    };
+                    finding.title += &since;
+                    finding.title += &commit.map_or(String::new(), |commit| format!(" (commit {commit})"));
+                }
+                Asked::Suspect => {
+                    finding.suspect = true;
+                    finding.title += &format!(", in this run alone after {runs_count} earlier ones");
+                }
+                Asked::Drifts => {
+                    finding.kind = FindingKind::Drift;
+                    finding.id = finding_id(test, FindingKind::Drift, &finding.series, None);
+                    finding.title = format!("slow drift over {} runs: {}", runs_count + 1, finding.title);
+                    // No single change is to blame, and users had time to notice.
+                    finding.severity = finding.severity.max(Severity::Major);
+                }
+            }
+        }
+    }
+
+    /// Returns what would have been found of the judged figure that is known best.
+    pub(super) fn detectable(&self, subject: &Subject) -> Option<Detectable> {
+        let figures = subject.judged().map(|moved| moved.statistic);
+        let judged = figures.flat_map(|statistic| self.of(&subject.series, statistic)).filter(|judged| judged.is_worse);
+        let least = judged.filter_map(|judged| Some((judged, least_change(judged)?)));
+        let (judged, change) = least.min_by(|left, right| left.1.total_cmp(&right.1))?;
+        let statistic = Some(judged.figure.statistic().to_owned());
+        Some(Detectable {
+            series: SeriesReference { statistic, ..subject.series.clone() },
+            change: Change::plain(Scale::Ratio, change.max(CHANGE_MIN)),
+            power: POWER,
+            runs_needed: judged.runs_needed(ASKED_CHANGE, POWER).map(|runs| runs as u32),
+        })
+    }
+}
+
+fn applied(moved: &Moved, judged: Option<&Judged>, asked: Asked) -> Moved {
+    let unknown = Moved { change: None, deviation: None, p_value: f64::NAN, ..moved.clone() };
+    let (Some(judged), Some(current)) = (judged, moved.current) else { return unknown };
+    let judgement = &judged.judgement;
+    let (effect, low, high) = match asked {
+        Asked::Drifts => {
+            let reach = 1.96 * judgement.drift.deviation;
+            let change = judgement.drift.change;
+            (change, change - reach, change + reach)
+        }
+        Asked::Stands | Asked::Suspect => (judgement.effect, judgement.low, judgement.high),
+    };
+    let is_turned = judged.is_worse == (judged.figure == super::history::Figure::Count);
+    let (effect, low, high) = if is_turned { (-effect, -high, -low) } else { (effect, low, high) };
+    let p_value = match asked {
+        Asked::Stands if judged.convicts() => judgement.p_value(),
+        Asked::Suspect if judged.is_suspect() => judgement.p_value_of_newest(),
+        Asked::Drifts if judged.drifts() => judgement.p_value_of_drift(),
+        _ => f64::NAN,
+    };
+    Moved {
+        base: Some(current / effect.exp()),
+        change: Some(Change {
+            scale: Scale::Ratio,
+            point: effect.exp_m1(),
+            low: Some(low.exp_m1()),
+            high: Some(high.exp_m1()),
+            confidence: Some(CONFIDENCE),
+        }),
+        deviation: Some((high - low) / (2.0 * 1.96)),
+        p_value,
+        ..moved.clone()
+    }
+}
+
+/// Returns the least rise that would be convicted with a chance of `POWER`, by bisection.
+fn least_change(judged: &Judged) -> Option<f64> {
+    if judged.power(CHANGE_MAX, DETECTABLE_RUNS) < POWER {
+        return None;
+    }
+    let (mut low, mut high) = (0.0, CHANGE_MAX);
+    while high - low > 1e-3 {
+        let middle = 0.5 * (low + high);
+        if judged.power(middle, DETECTABLE_RUNS) < POWER { low = middle } else { high = middle }
+    }
+    Some(high)
+}
+
+/// A reference without its statistic; that a request was expected to succeed is so for all that is judged.
+fn key_of(series: &SeriesReference) -> SeriesKey {
+    let tag = |name: &str| series.tags.get(name).cloned();
+    SeriesKey {
+        metric: series.metric.clone(),
+        endpoint: tag("name"),
+        method: tag("method"),
+        scenario: tag("scenario"),
+        group: tag("group"),
+        expected_response: None,
+        check: None,
+    }
+}

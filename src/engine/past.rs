@@ -1,0 +1,88 @@
+//! The earlier runs that a run is judged by: which of those in the store belong together, and their blocks.
+
+use crate::detect::history::PastRun;
+use crate::model::blocks::BlockSeries;
+use crate::model::report::{AnalysisReport, Skipped};
+use crate::stats::step::{RUNS_MAX, STEP_RUNS_MAX};
+use crate::store::Store;
+use crate::store::manifest::Manifest;
+use crate::tables::kept_frames;
+
+use super::EngineError;
+use super::baseline::{earlier, incomparable_because};
+
+/// Of runs that were left out, as many are named.
+const NAMED_MAX: usize = 3;
+
+/// Returns the comparable earlier runs, oldest first, and what was left out and why.
+///
+/// Runs of a regression that still stands are kept apart from those before it: at most as many as a step may be old, so that
+/// it does not become the usual level by itself. Of one that is over they tell of another program, and are left out.
+pub fn past(store: &Store, report: &AnalysisReport) -> Result<(Vec<PastRun>, Vec<Skipped>), EngineError> {
+    let earlier = earlier(store, report)?;
+    let mut left_out = Vec::new();
+    let mut fit = Vec::new();
+    for manifest in &earlier {
+        match incomparable_because(manifest, report) {
+            Some(why) => left_out.push(format!("{} {why}", manifest.run_id)),
+            None if manifest.generator_limited => {
+                left_out.push(format!("{} was limited by its load generator", manifest.run_id));
+            }
+            None => fit.push(manifest),
+        }
+    }
+    let mut past = Vec::new();
+    for manifest in of_one_level(&fit).into_iter().rev() {
+        match blocks(store, manifest) {
+            Ok(Some(blocks)) => {
+                let is_regressed = manifest.regressed_since.is_some();
+                let (id, commit) = (manifest.run_id.clone(), manifest.commit.clone());
+                past.push(PastRun { id, commit, is_regressed, blocks });
+            }
+            Ok(None) => left_out.push(format!("{} has no blocks: only a summary of it is known", manifest.run_id)),
+            // Deleted since it was listed, or damaged: no reason to lose the run at hand.
+            Err(error) => left_out.push(format!("{} cannot be read: {error}", manifest.run_id)),
+        }
+        if past.len() == RUNS_MAX {
+            break;
+        }
+    }
+    past.reverse();
+    let more = left_out.len().saturating_sub(NAMED_MAX);
+    let skipped = (!left_out.is_empty()).then(|| Skipped {
+        what: format!("{} earlier runs", left_out.len()),
+        reason: left_out[..left_out.len() - more].join("; ")
+            + &if more > 0 { format!("; and {more} more") } else { String::new() },
+    });
+    Ok((past, skipped.into_iter().collect()))
+}
+
+/// Leaves out the runs of regressions that are over, and the older ones of one that stands.
+fn of_one_level<'m>(manifests: &[&'m Manifest]) -> Vec<&'m Manifest> {
+    let mut kept: Vec<&Manifest> = Vec::new();
+    let mut regressed: Vec<&Manifest> = Vec::new();
+    for manifest in manifests.iter().copied() {
+        match &manifest.regressed_since {
+            Some(since) => {
+                // Runs between the first bad one and its conviction were only suspect.
+                let first = kept.iter().position(|run| run.run_id == *since).unwrap_or(kept.len());
+                regressed.extend(kept.drain(first..));
+                regressed.push(manifest);
+            }
+            None => {
+                regressed.clear();
+                kept.push(manifest);
+            }
+        }
+    }
+    // The newest run itself is one more of a step.
+    let newest = regressed.len().saturating_sub(STEP_RUNS_MAX - 1);
+    kept.extend(&regressed[newest..]);
+    kept
+}
+
+fn blocks(store: &Store, manifest: &Manifest) -> Result<Option<Vec<BlockSeries>>, Box<dyn std::error::Error>> {
+    let table = manifest.tables.iter().find(|table| table.table == "blocks" && table.rows > 0);
+    let Some(table) = table else { return Ok(None) };
+    Ok(Some(kept_frames::blocks(store.read(&manifest.attempt, &table.file)?.into())?))
+}

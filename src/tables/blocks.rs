@@ -1,0 +1,58 @@
+//! The blocks of a run, from its frames.
+
+use std::collections::BTreeSet;
+
+use crate::model::blocks::{BLOCKS_MIN, Block, BlockSeries};
+use crate::model::series::SeriesKey;
+
+use super::frames::{Frames, Step, together};
+
+/// Metrics whose endpoints are judged one by one.
+const OF_REQUESTS: [&str; 3] = ["http_req_duration", "http_req_failed", "http_reqs"];
+const PERCENTILES: [f64; 3] = [0.5, 0.95, 0.99];
+
+/// Returns every metric as a whole, and those of requests by endpoint as well. What does not fill a block at the run's end
+/// is left out: k6 lets the last iterations run out there.
+pub fn blocks(frames: &Frames) -> Vec<BlockSeries> {
+    let frames_a_block = (frames.steps_count() / BLOCKS_MIN).max(1);
+    let blocks_count = frames.steps_count() / frames_a_block;
+    let cut: Vec<(&SeriesKey, Vec<Option<Step>>)> =
+        frames.series().iter().map(|series| (&series.key, frames.steps_of(series, frames_a_block))).collect();
+    let metrics: BTreeSet<&str> = cut.iter().map(|(key, _)| key.metric.as_str()).collect();
+    let wholes = metrics.into_iter().map(|metric| {
+        let its = cut.iter().filter(|(key, _)| key.metric == metric).map(|(_, steps)| &steps[..]);
+        block_series(whole(metric), &together(its, blocks_count))
+    });
+    let of_endpoint = |key: &SeriesKey| OF_REQUESTS.contains(&key.metric.as_str()) && key.endpoint.is_some();
+    let parts = cut.iter().filter(|(key, _)| of_endpoint(key));
+    let parts = parts.map(|(key, steps)| block_series((*key).clone(), &steps[..blocks_count.min(steps.len())]));
+    wholes.chain(parts).collect()
+}
+
+/// The key of all series of a metric together.
+pub fn whole(metric: &str) -> SeriesKey {
+    SeriesKey {
+        metric: metric.to_owned(),
+        endpoint: None,
+        method: None,
+        scenario: None,
+        group: None,
+        expected_response: None,
+        check: None,
+    }
+}
+
+fn block_series(key: SeriesKey, steps: &[Option<Step>]) -> BlockSeries {
+    let block = |step: &Step| Block {
+        samples_count: step.count,
+        nonzero_count: step.nonzero_count,
+        sum: step.sum,
+        percentiles: percentiles(step),
+    };
+    BlockSeries { key, blocks: steps.iter().map(|step| step.as_ref().map(block)).collect() }
+}
+
+fn percentiles(step: &Step) -> Option<[f64; 3]> {
+    let [p50, p95, p99] = PERCENTILES.map(|p| step.sketch.quantile(p));
+    Some([p50?, p95?, p99?])
+}

@@ -1,0 +1,145 @@
+//! Runs judged by their history, through the front door: drawn runs in k6's form, one a day, of which the truth is known.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::anomalies::{Course, STEADY, stream};
+use crate::compared::Random;
+use crate::front_door::{tidemark, with_stdin};
+
+const DAY_SECONDS: i64 = 86_400;
+
+/// A test that is run once a day, and differs by 2 % from day to day by itself.
+struct Nightly<'f> {
+    folder: &'f Path,
+    random: Random,
+    day: i64,
+}
+
+impl Nightly<'_> {
+    fn new(folder: &Path, seed: u64) -> Nightly<'_> {
+        println!("seed {seed}");
+        Nightly { folder, random: Random(seed), day: 0 }
+    }
+
+    /// Analyses the next run, `factor` times as slow as the usual one; returns its report and the exit code.
+    fn run(&mut self, factor: f64, more: &[&str]) -> (Value, i32) {
+        self.run_as(&Course { level: factor, ..STEADY }, more)
+    }
+
+    fn run_as(&mut self, course: &Course, more: &[&str]) -> (Value, i32) {
+        self.day += 1;
+        let level = course.level * (0.02 * self.random.normal()).exp();
+        let course = Course { level, at: self.day * DAY_SECONDS, ..*course };
+        let text = stream(self.random.0 ^ self.day as u64, &course);
+        let arguments = [&["analyze", "-", "--format", "json", "--test", "nightly"], more].concat();
+        let output = with_stdin(tidemark(self.folder).args(arguments), &text);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|cause| panic!("{cause}: {error}"));
+        (report, output.status.code().unwrap())
+    }
+}
+
+fn verdict(report: &Value) -> &str {
+    report["verdict"]["kind"].as_str().unwrap()
+}
+
+/// Findings about the history, not about the run itself.
+fn findings(report: &Value) -> Vec<&Value> {
+    let of_history = |finding: &&Value| finding["kind"] != "anomaly" && finding["kind"] != "generator";
+    report["findings"].as_array().unwrap().iter().filter(of_history).collect()
+}
+
+#[test]
+fn a_slowdown_is_dated_to_its_first_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nightly = Nightly::new(folder.path(), 1);
+    let mut ids = Vec::new();
+    for run in 1..=14 {
+        let (report, exit_code) = nightly.run(if run < 9 { 1.0 } else { 1.08 }, &[]);
+        ids.push(report["run"]["id"].as_str().unwrap().to_owned());
+        if run < 9 {
+            assert_eq!(findings(&report), Vec::<&Value>::new(), "run {run}");
+        }
+        if run >= 12 {
+            assert_eq!((verdict(&report), exit_code), ("regressed", 1), "run {run}: {:#}", report["findings"]);
+            let finding = findings(&report)[0];
+            assert_eq!(finding["since_run"], ids[8], "run {run}: {}", finding["title"]);
+            let (low, high) = (finding["change"]["low"].as_f64().unwrap(), finding["change"]["high"].as_f64().unwrap());
+            assert!(low > 0.0 && low < 0.08 && high > 0.08 && high < 0.2, "{finding:#}");
+            assert!(report["baseline"]["runs"].as_array().unwrap().len() >= 8, "{:#}", report["baseline"]);
+        }
+    }
+}
+
+#[test]
+fn unchanged_runs_and_those_of_another_environment_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nightly = Nightly::new(folder.path(), 2);
+    for run in 1..=12 {
+        let (report, exit_code) = nightly.run(1.0, &[]);
+        assert_eq!((findings(&report).len(), exit_code), (0, 0), "run {run}: {:#}", report["findings"]);
+        if run > 5 {
+            let detectable = &report["baseline"]["detectable"][0];
+            let (change, power) = (detectable["change"]["point"].as_f64().unwrap(), &detectable["power"]);
+            assert!((0.05..0.3).contains(&change) && *power == 0.8, "{detectable:#}");
+        }
+        nightly.day -= 1;
+        nightly.run(1.0 + 0.2 * f64::from(run % 3), &["--environment", "another"]);
+    }
+}
+
+#[test]
+fn one_bad_run_is_suspect_and_does_not_spoil_the_baseline() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nightly = Nightly::new(folder.path(), 3);
+    for _ in 0..9 {
+        nightly.run(1.0, &[]);
+    }
+    let (report, exit_code) = nightly.run(1.35, &[]);
+    assert_eq!((verdict(&report), exit_code), ("suspect", 0), "{:#}", report["findings"]);
+    assert_eq!(findings(&report)[0]["suspect"], true);
+    let reason = report["verdict"]["reasons"][0].as_str().unwrap();
+    assert!(reason.ends_with("in this run alone after 9 earlier ones"), "{reason}");
+    let (report, exit_code) = nightly.run(1.0, &[]);
+    assert_eq!((findings(&report).len(), exit_code), (0, 0), "{:#}", report["findings"]);
+    // The same again, and once more: two runs agree.
+    nightly.run(1.35, &[]);
+    let (report, exit_code) = nightly.run(1.35, &[]);
+    assert_eq!((verdict(&report), exit_code), ("regressed", 1), "{:#}", report["findings"]);
+}
+
+#[test]
+fn errors_after_a_clean_history_convict_at_once_and_one_error_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nightly = Nightly::new(folder.path(), 4);
+    for _ in 0..6 {
+        nightly.run(1.0, &[]);
+    }
+    let (report, exit_code) = nightly.run_as(&Course { failed_every: 200, ..STEADY }, &[]);
+    assert_eq!((verdict(&report), exit_code), ("regressed", 1));
+    let first = findings(&report)[0];
+    assert_eq!((first["kind"].as_str(), first["change"]["scale"].as_str()), (Some("error_rate"), Some("difference")));
+    assert!(
+        first["change"]["low"].as_f64() < Some(0.005) && first["change"]["high"].as_f64() > Some(0.005),
+        "{first:#}"
+    );
+    let (report, exit_code) = nightly.run_as(&Course { failed_every: 4_000, ..STEADY }, &[]);
+    assert_eq!((findings(&report).len(), exit_code), (0, 0), "{:#}", report["findings"]);
+}
+
+#[test]
+fn a_slow_drift_is_reported_although_no_two_neighbours_differ() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nightly = Nightly::new(folder.path(), 5);
+    let mut last = Value::Null;
+    for run in 0..20 {
+        (last, _) = nightly.run(1.01_f64.powi(run), &[]);
+    }
+    // A step at one of the newest runs may explain it as well: it is told as what is likelier, and never kept silent.
+    let found = findings(&last);
+    let kinds: Vec<&str> = found.iter().map(|finding| finding["kind"].as_str().unwrap()).collect();
+    assert!(kinds.contains(&"drift") || kinds.contains(&"latency"), "{:#}", last["findings"]);
+    assert_ne!(verdict(&last), "pass");
+}
