@@ -1,6 +1,6 @@
 //! k6's CSV output to blocks of samples, with the tags that its JSON output has.
 //!
-//! Long because the reading of rows, which no library does with a bound on their length, has its tests beside it.
+//! Long because it reads the rows as well, which no library does with a bound on their length.
 //!
 //! # Times
 //!

@@ -164,7 +164,10 @@ fn named_queries_answer_as_duckdb_does() {
         let mut runner = Runner::new(|| async { Ok(Asker(KeptRuns::shared())) });
         runner.with_column_validator(strict_column_validator);
         runner.with_validator(is_same);
-        runner.run_file(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        runner.run_file(&path).unwrap_or_else(|error| {
+            let mend = "tests/queries/expected.py writes the file: run it when a query or what is asked has changed.";
+            panic!("{}: {error}\n{mend}", path.display())
+        });
     }
 }
 
@@ -177,7 +180,10 @@ fn the_list_names_every_query_and_each_can_be_asked_without_parameters() {
     for file in files {
         let path = file.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();
-        assert!(list.lines().any(|line| line == name), "{name} is not listed");
+        assert!(
+            list.lines().any(|line| line == name),
+            "{name} is not listed: name it in FILES of src/tables/queries.rs"
+        );
         let output = kept.query(&["--named", name, "--run", "last", "--run", "last~1"]);
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         asked_count += 1;
