@@ -129,10 +129,10 @@ fn read_and_judge(
     let base = match &request.baseline {
         Baseline::Given(known) => Ok(known.base()),
         Baseline::None => Err("--baseline none".to_owned()),
-        Baseline::Automatic => match keep {
+        Baseline::Automatic { since } => match keep {
             Some(keep) => {
-                found = baseline::automatic(keep.store, &report)?;
-                let (past, skipped) = past::past(keep.store, &report)?;
+                found = baseline::automatic(keep.store, &report, *since)?;
+                let (past, skipped) = past::past(keep.store, &report, *since)?;
                 report.skipped.extend(skipped);
                 history = history_of(past, &blocks, &report);
                 found.as_ref().map(KnownRun::base).map_err(|skipped| skipped.reason.clone())

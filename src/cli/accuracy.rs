@@ -28,6 +28,8 @@ enum Kind {
     ChangePoints,
     /// Which values are not as usual, by what came before? {"id", "v"} to {"id", "anomalies", "scores"}
     Anomalies,
+    /// After which window is a run called slower than its history? {"id", "history", "windows"} to {"id", "alarm_at", "e_values"}
+    Looking,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -42,6 +44,7 @@ impl Accuracy {
             Kind::Regression => each(labelled::regression),
             Kind::ChangePoints => each(labelled::change_point),
             Kind::Anomalies => each(labelled::anomaly),
+            Kind::Looking => each(labelled::looking),
         }
     }
 }

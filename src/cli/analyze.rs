@@ -19,8 +19,10 @@ use crate::model::report::{AnalysisReport, Skipped};
 use crate::model::run::RunLabels;
 use crate::model::threshold::Expression;
 use crate::model::time::Timestamp;
+use crate::store::baselines;
 
 use super::answer::{self, Answer};
+use super::baseline;
 use super::config::{Config, QuietSeconds};
 use super::fail_on::FailOnArgument;
 use super::known_run::known_run;
@@ -147,11 +149,26 @@ impl Analyze {
     }
 
     fn baseline(&self, config: &Config, stop: &Arc<AtomicBool>) -> anyhow::Result<Baseline> {
-        Ok(match self.baseline.as_str() {
-            "auto" => Baseline::Automatic,
-            "none" => Baseline::None,
-            name => Baseline::Given(Box::new(known_run(name, || Ok(self.store.open(config)?), stop)?)),
-        })
+        let known = |name: &str| -> anyhow::Result<Baseline> {
+            Ok(Baseline::Given(Box::new(known_run(name, || Ok(self.store.open(config)?), config, stop)?)))
+        };
+        let (test, environment) = baseline::names(self.test.clone(), self.environment.clone(), config);
+        match self.baseline.as_str() {
+            "none" => Ok(Baseline::None),
+            "auto" if self.no_store => Ok(Baseline::Automatic { since: None }),
+            "auto" => {
+                let folder = baseline::folder(config);
+                let agreed = baselines::read(&folder, &test, &environment)?;
+                match agreed.pinned_run {
+                    Some(run) => known(&run).with_context(|| {
+                        let path = baselines::path(&folder, &test, &environment);
+                        format!("run {run} is pinned in {}, but cannot be used", path.display())
+                    }),
+                    None => Ok(Baseline::Automatic { since: agreed.accepted_from_start }),
+                }
+            }
+            name => known(name),
+        }
     }
 
     /// Puts the files of a folder in its place.

@@ -40,7 +40,7 @@ impl Export {
             return Err(UsageError("a run is no text for a terminal: add > run.tmk".to_owned()).into());
         }
         let store = self.store.open(config)?;
-        let manifest = store.find(&self.run)?;
+        let manifest = super::find(&store, &self.run, config)?;
         store.export(&manifest, stdout.lock())?;
         Ok(0)
     }

@@ -68,8 +68,8 @@ impl Compare {
     pub fn run(self, config: &Config) -> anyhow::Result<u8> {
         let stop = Arc::new(AtomicBool::new(false));
         let open_store = || Ok(self.store.open(config)?);
-        let base = known_run(&self.base, open_store, &stop)?;
-        let current = known_run(&self.current, open_store, &stop)?;
+        let base = known_run(&self.base, open_store, config, &stop)?;
+        let current = known_run(&self.current, open_store, config, &stop)?;
         if self.answer.is_comparison_md() {
             let comparison = layout_1(&self.current, &base, &current);
             let report = engine::compare(&base, current);

@@ -33,6 +33,8 @@ pub struct Config {
     pub fail_on: Option<Vec<FailOn>>,
     /// How long `analyze --follow` waits without a byte, in seconds. Default: 10.
     pub quiet_seconds: Option<QuietSeconds>,
+    /// Where `baseline` writes what was agreed on: a folder, relative to this file. Default: baselines in the current folder.
+    pub baselines: Option<String>,
     /// What `prune` keeps. Default: nothing is deleted.
     pub retention: RetentionConfig,
 }
@@ -111,11 +113,10 @@ pub fn load(explicit: Option<&Path>, folder: &Path) -> Result<Config, ConfigErro
     let Some(path) = explicit.map(Path::to_owned).or_else(nearest) else { return Ok(Config::default()) };
     let text = std::fs::read_to_string(&path).map_err(|cause| ConfigError::Read { path: path.clone(), cause })?;
     let mut config = parse(&text).map_err(|(line, reason)| ConfigError::Line { path: path.clone(), line, reason })?;
-    if let (Some(store), Some(beside)) = (&config.store, path.parent())
-        && !store.contains("://")
-    {
-        config.store = Some(beside.join(store).display().to_string());
-    }
+    let Some(beside) = path.parent() else { return Ok(config) };
+    let here = |folder: String| beside.join(folder).display().to_string();
+    config.store = config.store.map(|store| if store.contains("://") { store } else { here(store) });
+    config.baselines = config.baselines.map(here);
     Ok(config)
 }
 

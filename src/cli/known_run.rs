@@ -12,19 +12,22 @@ use crate::ingest::folder;
 use crate::ingest::input;
 use crate::store::Store;
 
+use super::config::Config;
+
 /// Returns the run that `name` means: a file or folder that exists, else a run of the store.
 ///
 /// `open_store`: called only when it is needed, since it makes the store's folder.
 pub fn known_run(
     name: &str,
     open_store: impl FnOnce() -> anyhow::Result<Store>,
+    config: &Config,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<KnownRun> {
     if name == "-" || Path::new(name).exists() {
         return read(name, stop);
     }
     let store = open_store()?;
-    let manifest = store.find(name)?;
+    let manifest = super::find(&store, name, config)?;
     Ok(baseline::kept(&store, &manifest, BaseKind::Pinned)?)
 }
 

@@ -3,6 +3,7 @@
 mod accuracy;
 mod analyze;
 mod answer;
+mod baseline;
 mod carry;
 mod compare;
 pub mod config;
@@ -21,7 +22,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::store::baselines::{self, BaselinesError};
 use crate::store::bundle::BundleError;
+use crate::store::manifest::Manifest;
 use crate::store::{Store, StoreError};
 use config::Config;
 
@@ -57,6 +60,8 @@ enum Verb {
     Report(report::Report),
     /// List the kept runs, oldest first.
     History(history::History),
+    /// Say what the runs of a test are judged against.
+    Baseline(baseline::Baseline),
     /// Write a kept run to stdout as one file.
     Export(carry::Export),
     /// Keep a run that `export` wrote.
@@ -93,6 +98,19 @@ impl StoreArgument {
     fn open(&self, config: &Config) -> Result<Store, StoreError> {
         let said = self.store.as_deref().filter(|store| !store.is_empty());
         Store::open(said.or(config.store.as_deref()).unwrap_or(".tidemark"))
+    }
+}
+
+/// Returns the run that `name` means: an id, the start of one, last, last~2, or pinned.
+fn find(store: &Store, name: &str, config: &Config) -> anyhow::Result<Manifest> {
+    if name != "pinned" {
+        return Ok(store.find(name)?);
+    }
+    let pinned = baselines::all(&baseline::folder(config))?.into_iter().filter_map(|agreed| agreed.pinned_run);
+    match pinned.collect::<Vec<String>>().as_slice() {
+        [run] => Ok(store.find(run)?),
+        [] => Err(UsageError("no run is pinned: `tidemark baseline pin RUN` does".to_owned()).into()),
+        runs => Err(UsageError(format!("several runs are pinned, name one: {}", runs.join(", "))).into()),
     }
 }
 
@@ -137,6 +155,7 @@ fn run_verb(arguments: Arguments) -> anyhow::Result<u8> {
         Verb::Compare(compare) => compare.run(&config()?),
         Verb::Report(report) => report.run(&config()?),
         Verb::History(history) => history.run(&config()?),
+        Verb::Baseline(baseline) => baseline.run(&config()?),
         Verb::Export(export) => export.run(&config()?),
         Verb::Import(import) => import.run(&config()?),
         Verb::Prune(prune) => prune.run(&config()?),
@@ -185,6 +204,11 @@ fn code_of(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<BundleError>() {
         Some(BundleError::Store(_) | BundleError::Write(_)) => return exit::OUTSIDE_FAILED,
         Some(BundleError::Read(_) | BundleError::NotOurs { .. }) => return exit::BAD_INPUT,
+        None => {}
+    }
+    match error.downcast_ref::<BaselinesError>() {
+        Some(BaselinesError::Write { .. }) => return exit::OUTSIDE_FAILED,
+        Some(_) => return exit::USAGE,
         None => {}
     }
     match error.downcast_ref::<StoreError>() {

@@ -7,7 +7,7 @@ use super::config::Config;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Report {
-    /// An id, the start of one, last, or last~2.
+    /// An id, the start of one, last, last~2, or pinned.
     #[arg(default_value = "last")]
     run: String,
     #[command(flatten)]
@@ -23,7 +23,7 @@ const EXAMPLES: &str = "Examples:
 impl Report {
     pub fn run(self, config: &Config) -> anyhow::Result<u8> {
         let store = self.store.open(config)?;
-        let manifest = store.find(&self.run)?;
+        let manifest = super::find(&store, &self.run, config)?;
         let report = store.report(&manifest)?;
         self.answer.tell(&report, &format!("kept in {} as {}", store.location, report.run.id))?;
         Ok(0)

@@ -5,13 +5,17 @@
 //! (`stats::run_statistic`), how runs differ by themselves from the history and from the suite's other series
 //! (`stats::shrink`), and what that says from `stats::regression`.
 
+use std::collections::HashMap;
+
 use crate::model::blocks::{Block, BlockSeries};
 use crate::model::series::SeriesKey;
 use crate::stats::power::{self, chance_of_conviction};
-use crate::stats::regression::{self, Beliefs, DRIFTING, Decision, Judgement};
+use crate::stats::regression::{self, DRIFTING, Decision, Judgement, Level};
 use crate::stats::run_statistic::{RunStatistic, median, of_runs, warm_up_windows};
 use crate::stats::shrink::{DeviationPrior, Sister, shrunk};
 use crate::stats::tail_shape::averaged;
+
+use super::subjects::CHANGE_MIN;
 
 /// With fewer earlier runs a run is compared with the last one alone.
 pub const RUNS_MIN: usize = 4;
@@ -26,8 +30,8 @@ const FAR_TAIL_SAMPLES_MIN: u64 = 100;
 pub struct PastRun {
     pub id: String,
     pub commit: Option<String>,
-    /// It shows a regression that still stands.
-    pub is_regressed: bool,
+    /// The first run of a regression that it shows and that still stands; that run may be no part of the history any more.
+    pub regressed_since: Option<String>,
     pub blocks: Vec<BlockSeries>,
 }
 
@@ -130,6 +134,7 @@ struct Runs<'r> {
 
 /// One figure of those runs that have it.
 struct Sequence {
+    figure: Figure,
     level: Vec<RunStatistic>,
     shape: Option<Vec<RunStatistic>>,
     /// Index into the earlier runs; the newest run has none.
@@ -144,54 +149,84 @@ pub fn judge(past: &[PastRun], newest: &[BlockSeries], trends: &[&str]) -> Vec<J
         let metric = key.metric.as_str();
         metric == "http_req_duration" || metric == "http_reqs" && key.endpoint.is_none() || trends.contains(&metric)
     };
-    let runs: Vec<Runs> =
-        newest.iter().filter(|series| is_judged(&series.key)).filter_map(|series| Runs::of(past, series)).collect();
-    let sequences: Vec<(&Runs, Figure, Sequence)> = runs
-        .iter()
-        .flat_map(|runs| runs.figures().iter().map(move |figure| (runs, *figure)))
-        .filter_map(|(runs, figure)| Some((runs, figure, runs.sequence(figure)?)))
-        .collect();
-    let sisters: Vec<(Sister, Option<Sister>)> = sequences
-        .iter()
-        .map(|(_, _, sequence)| (sister(&sequence.level), sequence.shape.as_deref().map(sister)))
-        .collect();
-    let of_others = |own: usize, general: DeviationPrior, of: fn(&(Sister, Option<Sister>)) -> Option<Sister>| {
+    let past: Vec<HashMap<&SeriesKey, &BlockSeries>> =
+        past.iter().map(|run| run.blocks.iter().map(|series| (&series.key, series)).collect()).collect();
+    let judged_series = newest.iter().filter(|series| is_judged(&series.key));
+    let runs: Vec<Runs> = judged_series.filter_map(|series| Runs::of(&past, series)).collect();
+    let sequences: Vec<(&Runs, Vec<Sequence>)> = runs.iter().map(|runs| (runs, runs.sequences())).collect();
+    let sisters: Vec<Sisters> = sequences.iter().map(|(_, sequences)| Sisters::of(sequences)).collect();
+    let mut all = Vec::new();
+    for (own, (runs, sequences)) in sequences.iter().enumerate() {
         // All figures of a series share its runs: its own must not count as sisters.
-        let is_other = |index: usize| !std::ptr::eq(sequences[index].0, sequences[own].0);
-        let others = (0..sequences.len()).filter(|index| is_other(*index)).filter_map(|index| of(&sisters[index]));
-        shrunk(general, &others.collect::<Vec<Sister>>())
-    };
-    let judged = sequences.iter().enumerate().flat_map(|(index, (runs, figure, sequence))| {
-        let beliefs = Beliefs {
-            level: of_others(index, DeviationPrior::LEVEL, |sister| Some(sister.0)),
-            shape: of_others(index, DeviationPrior::SHAPE, |sister| sister.1),
-        };
-        let worse = judged(runs, *figure, sequence, beliefs, true);
-        let better = judged(runs, *figure, sequence, beliefs, false);
-        [worse, better]
-    });
-    judged.flatten().collect()
+        let others = || sisters.iter().enumerate().filter(move |(index, _)| *index != own).map(|(_, sister)| sister);
+        let level: Vec<Sister> = others().flat_map(|sisters| sisters.level.iter().copied()).collect();
+        let shape: Vec<Sister> = others().flat_map(|sisters| sisters.shapes.iter().copied()).collect();
+        let beliefs = [shrunk(DeviationPrior::LEVEL, &level), shrunk(DeviationPrior::SHAPE, &shape)];
+        all.extend(judged(runs.key, sequences, beliefs, Asked::Worse));
+        if sequences.iter().any(Sequence::may_be_better) {
+            all.extend(judged(runs.key, sequences, beliefs, Asked::Better));
+        }
+    }
+    all
 }
 
-fn judged(runs: &Runs, figure: Figure, sequence: &Sequence, beliefs: Beliefs, is_worse: bool) -> Option<Judged> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Worse,
+    Better,
+}
+
+/// How far the runs of one series differ by themselves.
+struct Sisters {
+    level: Option<Sister>,
+    shapes: Vec<Sister>,
+}
+
+impl Sisters {
+    fn of(sequences: &[Sequence]) -> Sisters {
+        let shapes = sequences.iter().filter_map(|sequence| sequence.shape.as_deref());
+        Sisters {
+            level: sequences.first().map(|sequence| sister(&sequence.level)),
+            shapes: shapes.map(sister).collect(),
+        }
+    }
+}
+
+/// Judges all figures of a series. `beliefs`: about its level and its shapes.
+fn judged(key: &SeriesKey, sequences: &[Sequence], beliefs: [DeviationPrior; 2], asked: Asked) -> Vec<Judged> {
     let turned = |runs: &[RunStatistic]| -> Vec<RunStatistic> {
-        let sign = if is_worse { 1.0 } else { -1.0 };
+        let sign = if asked == Asked::Worse { 1.0 } else { -1.0 };
         runs.iter().map(|run| RunStatistic { value: sign * run.value, ..*run }).collect()
     };
-    let (level, shape) = (turned(&sequence.level), sequence.shape.as_deref().map(turned));
-    let judgement = regression::judge(&level, shape.as_deref(), beliefs)?;
-    let runs_count = level.len() - 1;
-    // The newest run is the last of those since the change.
-    let since = (level.len() - judgement.runs_since..runs_count).next().map(|run| sequence.places[run]);
-    let standard_error = level.last()?.standard_error;
-    Some(Judged { key: runs.key.clone(), figure, judgement, is_worse, runs_count, since, standard_error })
+    let mut judged = Vec::new();
+    let mut rest = sequences;
+    // Figures of the same runs have one level, which is fitted once.
+    while let Some(first) = rest.first() {
+        let alike = rest.iter().take_while(|sequence| sequence.places == first.places).count();
+        let (together, others) = rest.split_at(alike);
+        rest = others;
+        let level = turned(&first.level);
+        let shapes: Vec<Option<Vec<RunStatistic>>> =
+            together.iter().map(|sequence| sequence.shape.as_deref().map(turned)).collect();
+        let known: Vec<&[RunStatistic]> = shapes.iter().flatten().map(Vec::as_slice).collect();
+        let Some(fitted) = Level::of(&level, &known, beliefs[0]) else { continue };
+        let runs_count = level.len() - 1;
+        for (sequence, shape) in together.iter().zip(&shapes) {
+            let judgement = regression::judge(&fitted, shape.as_deref(), beliefs[1]);
+            // The newest run is the last of those since the change.
+            let since = (level.len() - judgement.runs_since..runs_count).next().map(|run| sequence.places[run]);
+            let (key, figure, is_worse) = (key.clone(), sequence.figure, asked == Asked::Worse);
+            let standard_error = level[runs_count].standard_error;
+            judged.push(Judged { key, figure, judgement, is_worse, runs_count, since, standard_error });
+        }
+    }
+    judged
 }
 
 impl<'r> Runs<'r> {
-    fn of(past: &'r [PastRun], newest: &'r BlockSeries) -> Option<Runs<'r>> {
-        let of_run = |run: &'r PastRun| run.blocks.iter().find(|series| series.key == newest.key);
+    fn of(past: &[HashMap<&SeriesKey, &'r BlockSeries>], newest: &'r BlockSeries) -> Option<Runs<'r>> {
         let (places, mut blocks): (Vec<usize>, Vec<&BlockSeries>) =
-            past.iter().enumerate().filter_map(|(place, run)| Some((place, of_run(run)?))).unzip();
+            past.iter().enumerate().filter_map(|(place, run)| Some((place, *run.get(&newest.key)?))).unzip();
         if places.len() < RUNS_MIN {
             return None;
         }
@@ -215,15 +250,21 @@ impl<'r> Runs<'r> {
         self.blocks.iter().map(|series| series.blocks.iter().map(of_block).collect()).collect()
     }
 
-    fn sequence(&self, figure: Figure) -> Option<Sequence> {
-        let main = self.figures()[0];
-        let medians = self.windows(main);
+    /// Returns the figures that the newest run and enough earlier ones have.
+    fn sequences(&self) -> Vec<Sequence> {
+        let medians = self.windows(self.figures()[0]);
         let levels = of_runs(&medians, self.warm_up);
+        self.figures().iter().filter_map(|figure| self.sequence(*figure, &medians, &levels)).collect()
+    }
+
+    /// `medians`: ln of the main figure by run and block. `levels`: of each run.
+    fn sequence(&self, figure: Figure, medians: &[Vec<f64>], levels: &[Option<RunStatistic>]) -> Option<Sequence> {
+        let main = self.figures()[0];
         let off = |figure: Figure| -> Vec<Vec<f64>> {
             let of_run = |(windows, medians): (Vec<f64>, &Vec<f64>)| -> Vec<f64> {
                 windows.iter().zip(medians).map(|(window, median)| window - median).collect()
             };
-            self.windows(figure).into_iter().zip(&medians).map(of_run).collect()
+            self.windows(figure).into_iter().zip(medians).map(of_run).collect()
         };
         let shapes = match figure {
             _ if figure == main => None,
@@ -246,10 +287,24 @@ impl<'r> Runs<'r> {
             return None;
         }
         Some(Sequence {
+            figure,
             level: whole.iter().filter_map(|run| levels[*run]).collect(),
             shape: shapes.map(|shapes| whole.iter().filter_map(|run| shapes[*run]).collect()),
             places: whole[..whole.len() - 1].iter().map(|run| self.places[*run]).collect(),
         })
+    }
+}
+
+impl Sequence {
+    /// Says whether the newest run is low enough that an improvement could be found: asking costs as much as the rest.
+    fn may_be_better(&self) -> bool {
+        let Some((newest, before)) = self.level.split_last() else { return false };
+        let shape_change = self.shape.as_deref().and_then(|shape| {
+            let (newest, before) = shape.split_last()?;
+            Some(newest.value - median(&values(before)))
+        });
+        let change = newest.value - median(&values(before)) + shape_change.unwrap_or(0.0);
+        change < -0.5 * CHANGE_MIN
     }
 }
 

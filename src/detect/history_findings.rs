@@ -67,6 +67,17 @@ impl History {
         subject
     }
 
+    /// Returns the first run of a change; none: the newest one itself.
+    ///
+    /// Of a regression that stands only the newest runs are looked at; when it began was said when it was found.
+    fn first_run(&self, judged: &Judged) -> Option<&String> {
+        let first = match judged.since {
+            Some(index) => self.past.get(index)?,
+            None => self.past.last().filter(|run| judged.is_worse && run.regressed_since.is_some())?,
+        };
+        Some(first.regressed_since.as_ref().filter(|_| judged.is_worse).unwrap_or(&first.id))
+    }
+
     /// Says in each finding since when it is so, and what is to be done about it.
     pub(super) fn annotate(&self, findings: &mut [Finding], asked: Asked, run_id: &str, test: &str) {
         for finding in findings {
@@ -78,19 +89,19 @@ impl History {
             let runs_count = judged.runs_count;
             match asked {
                 Asked::Stands => {
-                    let first = judged.since.map(|index| &self.past[index]);
-                    let commit = first.and_then(|run| run.commit.as_ref());
                     // Runs agree on it: it will not go away.
                     if worse {
                         finding.severity = finding.severity.min(Severity::Major);
                     }
-                    finding.since_run = Some(first.map_or(run_id.to_owned(), |run| run.id.clone()));
-                    let since = match first {
-                        Some(run) => format!(", since run {}", run.id),
+                    let first = self.first_run(judged);
+                    let commit =
+                        self.past.iter().find(|run| Some(&run.id) == first).and_then(|run| run.commit.as_ref());
+                    finding.title += &match first {
+                        Some(run) => format!(", since run {run}"),
                         None => ", in this run, farther off than any bad run before".to_owned(),
                     };
-                    finding.title += &since;
                     finding.title += &commit.map_or(String::new(), |commit| format!(" (commit {commit})"));
+                    finding.since_run = Some(first.map_or(run_id.to_owned(), Clone::clone));
                 }
                 Asked::Suspect => {
                     finding.suspect = true;

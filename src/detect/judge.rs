@@ -68,7 +68,7 @@ pub fn judge_against(
             let differences = compared.comparison.differences.clone();
             let kind = base.kind.name().to_owned();
             // The last one that is a measure comes first: the table is beside it.
-            let others = history.past.iter().rev().filter(|run| !run.is_regressed && run.id != base.name);
+            let others = history.past.iter().rev().filter(|run| run.regressed_since.is_none() && run.id != base.name);
             let others = others.map(|run| run.id.clone());
             let runs = std::iter::once(base.name.clone()).chain(others).collect();
             let (comparable, detectable) = (compared.is_fair, compared.detectable);

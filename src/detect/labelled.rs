@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::blocks::{Block, BlockSeries};
 use crate::stats::change_point::change_points;
-use crate::stats::streaming_anomaly;
+use crate::stats::{sequential, streaming_anomaly};
 use crate::tables::blocks::whole;
 
 use super::history::{Figure, Judged, PastRun, judge};
@@ -62,7 +62,7 @@ pub fn regression(case: RegressionCase) -> RegressionVerdict {
     let run = |(index, run): (usize, &CaseRun)| PastRun {
         id: index.to_string(),
         commit: None,
-        is_regressed: false,
+        regressed_since: None,
         blocks: vec![BlockSeries { key: whole("http_req_duration"), blocks: run.windows.iter().map(block).collect() }],
     };
     let mut past: Vec<PastRun> = case.runs.iter().enumerate().map(run).collect();
@@ -134,5 +134,37 @@ pub fn anomaly(case: AnomalyCase) -> AnomalyVerdict {
         id: case.id,
         anomalies: alarms.map(|(index, _)| index).collect(),
         scores: judged.iter().map(|judged| judged.score).collect(),
+    }
+}
+
+/// A run that is looked at after each of its windows, beside the earlier runs of its test.
+#[derive(Debug, Deserialize)]
+pub struct LookingCase {
+    pub id: String,
+    /// A latency by window of each earlier run, in any unit above 0; null: a gap.
+    pub history: Vec<Vec<Option<f64>>>,
+    pub windows: Vec<Option<f64>>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct LookingVerdict {
+    pub id: String,
+    /// The first window after which the run is called slower, from 0.
+    pub alarm_at: Option<usize>,
+    /// By window: how much likelier a slower run is to look so than one more of the same.
+    pub e_values: Vec<f64>,
+}
+
+pub fn looking(case: LookingCase) -> LookingVerdict {
+    let logarithms = |windows: &Vec<Option<f64>>| -> Vec<f64> {
+        windows.iter().map(|window| window.filter(|value| *value > 0.0).map_or(f64::NAN, f64::ln)).collect()
+    };
+    let history: Vec<Vec<f64>> = case.history.iter().map(logarithms).collect();
+    let history = sequential::History::of(&history.iter().map(Vec::as_slice).collect::<Vec<&[f64]>>());
+    let looks = history.map(|history| history.looks(&logarithms(&case.windows))).unwrap_or_default();
+    LookingVerdict {
+        id: case.id,
+        alarm_at: looks.iter().position(|look| look.is_alarm()),
+        e_values: looks.iter().map(|look| look.e_value).collect(),
     }
 }

@@ -1,8 +1,11 @@
 //! What a run is judged against: a run of the store, found or named, or one that was read from files.
 
+use std::collections::HashMap;
+
 use crate::detect::judge::{Base, BaseKind};
 use crate::detect::subjects::Side;
 use crate::model::report::{AnalysisReport, Skipped, VerdictKind};
+use crate::model::time::Timestamp;
 use crate::store::manifest::Manifest;
 use crate::store::{Store, StoreError};
 use crate::tables::frames::Frames;
@@ -19,9 +22,11 @@ const DIFFERENCE_MAX: f64 = 0.1;
 /// What `analyze` compares the run with.
 #[derive(Debug, Default)]
 pub enum Baseline {
-    /// The last comparable run of the store.
+    /// The comparable earlier runs of the store; none that started before `since`, where another level was accepted.
+    Automatic {
+        since: Option<Timestamp>,
+    },
     #[default]
-    Automatic,
     None,
     Given(Box<KnownRun>),
 }
@@ -67,9 +72,13 @@ pub fn kept(store: &Store, manifest: &Manifest, kind: BaseKind) -> Result<KnownR
 /// Returns the newest comparable run before `report`'s, or says why there is none.
 ///
 /// A run that regressed, or whose thresholds failed, is no measure for the next one.
-pub fn automatic(store: &Store, report: &AnalysisReport) -> Result<Result<KnownRun, Skipped>, EngineError> {
+pub fn automatic(
+    store: &Store,
+    report: &AnalysisReport,
+    since: Option<Timestamp>,
+) -> Result<Result<KnownRun, Skipped>, EngineError> {
     let run = &report.run;
-    let earlier = earlier(store, report)?;
+    let earlier = earlier(store, report, since)?;
     if earlier.is_empty() {
         let reason = format!("no earlier run of test {} in environment {} is in the store", run.test, run.environment);
         return Ok(Err(Skipped { what: WHAT.to_owned(), reason }));
@@ -93,9 +102,34 @@ pub fn automatic(store: &Store, report: &AnalysisReport) -> Result<Result<KnownR
 }
 
 /// Returns the kept runs of the same test and environment that began before `report`'s, oldest first.
-pub(super) fn earlier(store: &Store, report: &AnalysisReport) -> Result<Vec<Manifest>, EngineError> {
+///
+/// `since`: earlier ones are left out, and a regression that began no later is none any more: it was accepted.
+pub(super) fn earlier(
+    store: &Store,
+    report: &AnalysisReport,
+    since: Option<Timestamp>,
+) -> Result<Vec<Manifest>, EngineError> {
     let run = &report.run;
     let (mut manifests, _) = store.manifests()?;
+    let started: HashMap<String, Timestamp> = manifests
+        .iter()
+        .map(|manifest| (manifest.run_id.clone(), manifest.started_at.unwrap_or(manifest.kept_at)))
+        .collect();
+    for manifest in &mut manifests {
+        // Older programs did not say since when.
+        if manifest.verdict == VerdictKind::Regressed && manifest.regressed_since.is_none() {
+            manifest.regressed_since = Some(manifest.run_id.clone());
+        }
+    }
+    if let Some(since) = since {
+        manifests.retain(|manifest| manifest.started_at.unwrap_or(manifest.kept_at) >= since);
+        for manifest in &mut manifests {
+            let began = manifest.regressed_since.as_ref().and_then(|first| started.get(first));
+            if began.is_some_and(|began| *began <= since) {
+                manifest.regressed_since = None;
+            }
+        }
+    }
     manifests.retain(|manifest| {
         let is_before = run.started_at.is_none_or(|start| manifest.started_at.is_none_or(|other| other < start));
         manifest.test == run.test && manifest.environment == run.environment && manifest.run_id != run.id && is_before
@@ -105,7 +139,7 @@ pub(super) fn earlier(store: &Store, report: &AnalysisReport) -> Result<Vec<Mani
 
 /// Says why a run is no measure for another one; none when it is.
 fn unfit_because(manifest: &Manifest, report: &AnalysisReport) -> Option<String> {
-    if matches!(manifest.verdict, VerdictKind::Regressed | VerdictKind::ThresholdsFailed) {
+    if manifest.regressed_since.is_some() || manifest.verdict == VerdictKind::ThresholdsFailed {
         return Some(format!("ended as {}", manifest.verdict.name()));
     }
     incomparable_because(manifest, report)

@@ -3,6 +3,7 @@
 use crate::detect::history::PastRun;
 use crate::model::blocks::BlockSeries;
 use crate::model::report::{AnalysisReport, Skipped};
+use crate::model::time::Timestamp;
 use crate::stats::step::{RUNS_MAX, STEP_RUNS_MAX};
 use crate::store::Store;
 use crate::store::manifest::Manifest;
@@ -18,8 +19,12 @@ const NAMED_MAX: usize = 3;
 ///
 /// Runs of a regression that still stands are kept apart from those before it: at most as many as a step may be old, so that
 /// it does not become the usual level by itself. Of one that is over they tell of another program, and are left out.
-pub fn past(store: &Store, report: &AnalysisReport) -> Result<(Vec<PastRun>, Vec<Skipped>), EngineError> {
-    let earlier = earlier(store, report)?;
+pub fn past(
+    store: &Store,
+    report: &AnalysisReport,
+    since: Option<Timestamp>,
+) -> Result<(Vec<PastRun>, Vec<Skipped>), EngineError> {
+    let earlier = earlier(store, report, since)?;
     let mut left_out = Vec::new();
     let mut fit = Vec::new();
     for manifest in &earlier {
@@ -35,9 +40,8 @@ pub fn past(store: &Store, report: &AnalysisReport) -> Result<(Vec<PastRun>, Vec
     for manifest in of_one_level(&fit).into_iter().rev() {
         match blocks(store, manifest) {
             Ok(Some(blocks)) => {
-                let is_regressed = manifest.regressed_since.is_some();
                 let (id, commit) = (manifest.run_id.clone(), manifest.commit.clone());
-                past.push(PastRun { id, commit, is_regressed, blocks });
+                past.push(PastRun { id, commit, regressed_since: manifest.regressed_since.clone(), blocks });
             }
             Ok(None) => left_out.push(format!("{} has no blocks: only a summary of it is known", manifest.run_id)),
             // Deleted since it was listed, or damaged: no reason to lose the run at hand.

@@ -35,16 +35,23 @@ const BAD_RUN_MAX: f64 = 0.7;
 /// wilder.
 const CHANCE_OF_EVEN_ODDS: f64 = 0.003;
 
-/// What is believed of a test's figure before its runs are seen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Beliefs {
-    pub level: DeviationPrior,
-    pub shape: DeviationPrior,
+/// What the middle of a series says, which is the same for all figures of its tail.
+#[derive(Debug)]
+pub struct Level<'r> {
+    runs: &'r [RunStatistic],
+    fit: Fit,
+    drift: Drift,
+    reach: f64,
 }
 
-impl Default for Beliefs {
-    fn default() -> Beliefs {
-        Beliefs { level: DeviationPrior::LEVEL, shape: DeviationPrior::SHAPE }
+impl Level<'_> {
+    /// `runs`: ln of the median, oldest first, larger is worse. `shapes`: all that it will be judged with.
+    ///
+    /// None of fewer than three runs, and where `step::fit` gives none.
+    pub fn of<'r>(runs: &'r [RunStatistic], shapes: &[&[RunStatistic]], belief: DeviationPrior) -> Option<Level<'r>> {
+        let reach = shapes.iter().fold(reach(runs), |most, shape| most.max(reach(shape)));
+        let prior = Prior { deviation: belief, bad_rate: BAD_RATE };
+        Some(Level { runs, fit: fit(runs, prior, reach)?, drift: drift(runs, prior)?, reach })
     }
 }
 
@@ -105,26 +112,22 @@ pub enum Decision {
     Jumped,
 }
 
-/// Judges the newest of `level`'s runs, oldest first: ln of the median, and for another figure also `shape`, its ln less that
-/// of the median, of the same runs. Larger is worse.
-///
-/// None of fewer than three runs, and where `step::fit` gives none; a shape of other runs than `level`'s is not looked at.
-pub fn judge(level: &[RunStatistic], shape: Option<&[RunStatistic]>, beliefs: Beliefs) -> Option<Judgement> {
-    let reach = shape.map_or(0.0, reach).max(reach(level));
-    let level_prior = Prior { deviation: beliefs.level, bad_rate: BAD_RATE };
-    let (by_level, drift) = (fit(level, level_prior, reach)?, drift(level, level_prior)?);
-    let shape_prior = Prior { deviation: beliefs.shape, bad_rate: BAD_SHAPE_RATE };
-    let by_shape = shape.filter(|shape| shape.len() == level.len()).and_then(|shape| fit(shape, shape_prior, reach));
-    let hypotheses = Hypotheses::of(&by_level, &drift, by_shape.as_ref());
-    let Onsets { upwards, effects } = hypotheses.onsets(&by_level, by_shape.as_ref(), reach);
+/// Judges the newest run: its median, or another figure by its `shape`, that figure's ln less that of the median, of the same
+/// runs. A shape of other runs than `level`'s is not looked at.
+pub fn judge(level: &Level, shape: Option<&[RunStatistic]>, belief: DeviationPrior) -> Judgement {
+    let Level { runs, fit: by_level, drift, reach } = level;
+    let shape_prior = Prior { deviation: belief, bad_rate: BAD_SHAPE_RATE };
+    let by_shape = shape.filter(|shape| shape.len() == runs.len()).and_then(|shape| fit(shape, shape_prior, *reach));
+    let hypotheses = Hypotheses::of(by_level, drift, by_shape.as_ref());
+    let Onsets { upwards, effects } = hypotheses.onsets(by_level, by_shape.as_ref(), *reach);
     let probability: f64 = upwards.iter().sum();
     let sustained: f64 = upwards[1..].iter().sum();
-    let is_higher = level.last().is_some_and(|newest| newest.value > by_level.level);
+    let is_higher = runs.last().is_some_and(|newest| newest.value > by_level.level);
     let newest_is_bad = if is_higher { hypotheses.unchanged * by_level.newest_is_bad } else { 0.0 };
     let newest_is_off = (upwards[0] + newest_is_bad).min(1.0);
     let decision = if sustained > CONVICTION {
         Decision::Regressed
-    } else if is_beyond_bad_runs(level) {
+    } else if is_beyond_bad_runs(runs) {
         Decision::Jumped
     } else if newest_is_off > SUSPICION || probability > CONVICTION {
         Decision::Suspect
@@ -132,7 +135,7 @@ pub fn judge(level: &[RunStatistic], shape: Option<&[RunStatistic]>, beliefs: Be
         Decision::Unchanged
     };
     let runs_since = (1..=upwards.len()).max_by(|left, right| upwards[left - 1].total_cmp(&upwards[right - 1]));
-    Some(Judgement {
+    Judgement {
         decision,
         score: (probability.max(f64::MIN_POSITIVE) / (1.0 - probability).max(1e-15)).ln(),
         sustained,
@@ -143,10 +146,10 @@ pub fn judge(level: &[RunStatistic], shape: Option<&[RunStatistic]>, beliefs: Be
         high: effects.quantile(0.975),
         unchanged: hypotheses.unchanged,
         newest_is_off,
-        drift,
+        drift: *drift,
         drift_probability: hypotheses.drift,
-        noise: by_level.noise,
-    })
+        noise: by_level.noise.clone(),
+    }
 }
 
 /// Posterior probabilities of all that may have happened; steps by the count of runs since, from 1 on.
@@ -222,8 +225,14 @@ mod tests {
         values.iter().map(|value| RunStatistic { value: *value, standard_error: 0.01 }).collect()
     }
 
+    fn judge(level: &[RunStatistic], shape: Option<&[RunStatistic]>) -> Option<Judgement> {
+        let shapes: Vec<&[RunStatistic]> = shape.into_iter().collect();
+        let level = Level::of(level, &shapes, DeviationPrior::LEVEL)?;
+        Some(super::judge(&level, shape, DeviationPrior::SHAPE))
+    }
+
     fn judged(values: &[f64]) -> Judgement {
-        judge(&runs(values), None, Beliefs::default()).unwrap()
+        judge(&runs(values), None).unwrap()
     }
 
     /// Expected values: `python tests/independent/step.py write 1000`, which integrates the same model by other numerics.
@@ -237,7 +246,7 @@ mod tests {
             let numbers: Vec<f64> = numbers.split(',').map(|number| number.parse().unwrap()).collect();
             let run = |value: &str| RunStatistic { value: value.parse().unwrap(), standard_error: numbers[0] };
             let level: Vec<RunStatistic> = values.split(' ').map(run).collect();
-            let judgement = judge(&level, None, Beliefs::default()).unwrap();
+            let judgement = judge(&level, None).unwrap();
             let found = [judgement.unchanged, judgement.drift_probability, judgement.onsets[0], judgement.sustained];
             for ((found, expected), tolerance) in found.iter().zip(&numbers[1..5]).zip(TOLERANCES) {
                 farthest = farthest.max((found - expected).abs());
@@ -280,10 +289,10 @@ mod tests {
     fn a_tail_that_grows_where_the_median_stays_is_a_step_of_the_shape() {
         let level = runs(&[0.1, -0.1, 0.0, 0.08, -0.06, 0.02, 0.0, -0.1, 0.1, 0.03]);
         let shape = runs(&[1.0, 1.01, 0.99, 1.0, 1.01, 0.99, 1.0, 1.12, 1.11, 1.13]);
-        let judgement = judge(&level, Some(&shape), Beliefs::default()).unwrap();
+        let judgement = judge(&level, Some(&shape)).unwrap();
         assert_eq!((judgement.decision, judgement.runs_since), (Decision::Regressed, 3));
         assert!((judgement.effect - 0.12).abs() < 0.01, "{judgement:?}");
-        assert_eq!(judge(&level, None, Beliefs::default()).unwrap().decision, Decision::Unchanged);
+        assert_eq!(judge(&level, None).unwrap().decision, Decision::Unchanged);
     }
 
     /// Drawn by hand: 1 % a run, while neighbours differ by 2 %.
@@ -312,17 +321,17 @@ mod tests {
             &wild,
         ];
         for values in cases {
-            let Some(judgement) = judge(&runs(values), Some(&runs(values)), Beliefs::default()) else { continue };
+            let Some(judgement) = judge(&runs(values), Some(&runs(values))) else { continue };
             let Judgement { score, sustained, effect, low, high, unchanged, drift, .. } = judgement;
             let figures = [score, sustained, effect, low, high, unchanged, drift.change, drift.deviation];
             assert!(figures.iter().all(|figure| figure.is_finite()) && low <= effect && effect <= high, "{figures:?}");
         }
         for shape in [[f64::INFINITY; 9], [f64::NAN; 9]] {
-            let judgement = judge(&runs(&[0.0; 9]), Some(&runs(&shape)), Beliefs::default()).unwrap();
+            let judgement = judge(&runs(&[0.0; 9]), Some(&runs(&shape))).unwrap();
             assert!(judgement.low.is_finite() && judgement.high.is_finite(), "{judgement:?}");
         }
-        assert_eq!(judge(&runs(&[1.0, 1.0]), None, Beliefs::default()), None);
-        assert!(judge(&runs(&[0.0; 9]), None, Beliefs::default()).is_some());
-        assert!(judge(&runs(&long), Some(&runs(&[0.0; 5])), Beliefs::default()).is_some());
+        assert_eq!(judge(&runs(&[1.0, 1.0]), None), None);
+        assert!(judge(&runs(&[0.0; 9]), None).is_some());
+        assert!(judge(&runs(&long), Some(&runs(&[0.0; 5]))).is_some());
     }
 }

@@ -17,6 +17,7 @@
 //! processes write to attempts of their own; of the same run the later manifest stands.
 
 pub mod abandoned;
+pub mod baselines;
 pub mod bundle;
 pub mod claim;
 mod constant_column;

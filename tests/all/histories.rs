@@ -143,3 +143,45 @@ fn a_slow_drift_is_reported_although_no_two_neighbours_differ() {
     assert!(kinds.contains(&"drift") || kinds.contains(&"latency"), "{:#}", last["findings"]);
     assert_ne!(verdict(&last), "pass");
 }
+
+#[test]
+fn what_is_accepted_is_the_usual_level_from_then_on_and_a_pin_overrules_the_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nightly = Nightly::new(folder.path(), 6);
+    for _ in 0..7 {
+        nightly.run(1.0, &[]);
+    }
+    let first = nightly.run(1.3, &[]).0["run"]["id"].as_str().unwrap().to_owned();
+    for _ in 0..3 {
+        nightly.run(1.3, &[]);
+    }
+    // It does not become the usual level by itself, however often it is seen.
+    for _ in 0..6 {
+        let (report, exit_code) = nightly.run(1.3, &[]);
+        assert_eq!((verdict(&report), exit_code), ("regressed", 1), "{:#}", report["verdict"]);
+        assert_eq!(findings(&report)[0]["since_run"], first);
+    }
+    let said = |arguments: &[&str]| {
+        let output = tidemark(folder.path()).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let accepted = said(&["baseline", "accept", "last", "--reason", "worth it"]);
+    assert_eq!(accepted, format!("runs from {first} on are the usual level: baselines/nightly/default.json\n"));
+    let (report, exit_code) = nightly.run(1.3, &[]);
+    assert_eq!((findings(&report).len(), exit_code), (0, 0), "{:#}", report["findings"]);
+    assert_eq!(report["baseline"]["runs"].as_array().unwrap().len(), 10);
+    let listed = said(&["baseline", "list"]);
+    let expected =
+        format!("test nightly in environment default\n  judged by its runs from {first} on\n  because worth it\n");
+    assert_eq!(listed, expected);
+
+    said(&["baseline", "pin", "last"]);
+    let pinned = report["run"]["id"].as_str().unwrap();
+    let (report, _) = nightly.run(1.3, &[]);
+    assert_eq!((&report["baseline"]["kind"], &report["baseline"]["runs"][0]), (&"pinned".into(), &pinned.into()));
+    assert!(said(&["report", "pinned"]).contains(pinned));
+    said(&["baseline", "unpin", "--test", "nightly"]);
+    let (report, _) = nightly.run(1.3, &[]);
+    assert_eq!(report["baseline"]["kind"], "history");
+}

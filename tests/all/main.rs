@@ -1,5 +1,6 @@
 //! The one integration-test binary: each binary that links the query engine costs seconds and hundreds of megabytes.
 
+mod accuracy;
 mod anomalies;
 mod bad_input;
 mod bucket;
