@@ -131,10 +131,15 @@ fn read_and_judge(
         Baseline::None => Err("--baseline none".to_owned()),
         Baseline::Automatic { since } => match keep {
             Some(keep) => {
-                found = baseline::automatic(keep.store, &report, *since)?;
-                let (past, skipped) = past::past(keep.store, &report, *since)?;
+                let mut earlier = baseline::earlier(keep.store, &report, *since)?;
+                let (past, skipped) = past::past(keep.store, &report, &earlier)?;
                 report.skipped.extend(skipped);
                 history = history_of(past, &blocks, &report);
+                // The run that the table is beside is one of the level before.
+                if let Some(first) = history.first_of_step() {
+                    earlier.truncate(earlier.iter().position(|run| run.run_id == first).unwrap_or(earlier.len()));
+                }
+                found = baseline::automatic(keep.store, &report, &earlier)?;
                 found.as_ref().map(KnownRun::base).map_err(|skipped| skipped.reason.clone())
             }
             None => Err("without a store there are no earlier runs".to_owned()),

@@ -39,6 +39,14 @@ pub(super) enum Asked {
 }
 
 impl History {
+    /// Returns the first run of the oldest step for the worse that is found, if an earlier run shows it already.
+    pub fn first_of_step(&self) -> Option<&str> {
+        let is_found =
+            |judged: &&Judged| judged.is_worse && judged.convicts() && judged.judgement.effect.exp_m1() >= CHANGE_MIN;
+        let first = self.judged.iter().filter(is_found).filter_map(|judged| judged.since).min()?;
+        Some(&self.past[first].id)
+    }
+
     /// Says whether a series was judged by it.
     fn knows(&self, series: &SeriesReference) -> bool {
         let key = key_of(series);

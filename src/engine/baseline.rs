@@ -69,22 +69,23 @@ pub fn kept(store: &Store, manifest: &Manifest, kind: BaseKind) -> Result<KnownR
     Ok(KnownRun { report, frames, kind, name: manifest.run_id.clone() })
 }
 
-/// Returns the newest comparable run before `report`'s, or says why there is none.
+/// Returns the newest comparable one of the `earlier` runs, oldest first, or says why there is none.
 ///
-/// A run that regressed, or whose thresholds failed, is no measure for the next one.
+/// A run that regressed, or whose thresholds failed, is no measure for the next one; one that is suspect is the last choice.
 pub fn automatic(
     store: &Store,
     report: &AnalysisReport,
-    since: Option<Timestamp>,
+    earlier: &[Manifest],
 ) -> Result<Result<KnownRun, Skipped>, EngineError> {
     let run = &report.run;
-    let earlier = earlier(store, report, since)?;
     if earlier.is_empty() {
         let reason = format!("no earlier run of test {} in environment {} is in the store", run.test, run.environment);
         return Ok(Err(Skipped { what: WHAT.to_owned(), reason }));
     }
+    let is_suspect = |manifest: &&Manifest| manifest.verdict == VerdictKind::Suspect;
+    let (suspect, others): (Vec<&Manifest>, Vec<&Manifest>) = earlier.iter().rev().partition(is_suspect);
     let mut unfit = None;
-    for manifest in earlier.iter().rev() {
+    for manifest in others.into_iter().chain(suspect) {
         match unfit_because(manifest, report) {
             None => match kept(store, manifest, BaseKind::History) {
                 Ok(known) => return Ok(Ok(known)),
@@ -104,11 +105,7 @@ pub fn automatic(
 /// Returns the kept runs of the same test and environment that began before `report`'s, oldest first.
 ///
 /// `since`: earlier ones are left out, and a regression that began no later is none any more: it was accepted.
-pub(super) fn earlier(
-    store: &Store,
-    report: &AnalysisReport,
-    since: Option<Timestamp>,
-) -> Result<Vec<Manifest>, EngineError> {
+pub fn earlier(store: &Store, report: &AnalysisReport, since: Option<Timestamp>) -> Result<Vec<Manifest>, EngineError> {
     let run = &report.run;
     let (mut manifests, _) = store.manifests()?;
     let started: HashMap<String, Timestamp> = manifests
@@ -134,7 +131,19 @@ pub(super) fn earlier(
         let is_before = run.started_at.is_none_or(|start| manifest.started_at.is_none_or(|other| other < start));
         manifest.test == run.test && manifest.environment == run.environment && manifest.run_id != run.id && is_before
     });
+    mark_regressions(&mut manifests);
     Ok(manifests)
+}
+
+/// Marks the runs between the first of a regression and its conviction: they were only suspect when they were judged.
+fn mark_regressions(manifests: &mut [Manifest]) {
+    for last in (0..manifests.len()).rev() {
+        let Some(since) = manifests[last].regressed_since.clone() else { continue };
+        let first = manifests[..last].iter().rposition(|manifest| manifest.run_id == since).unwrap_or(last);
+        for manifest in &mut manifests[first..last] {
+            manifest.regressed_since.get_or_insert_with(|| since.clone());
+        }
+    }
 }
 
 /// Says why a run is no measure for another one; none when it is.

@@ -3,31 +3,29 @@
 use crate::detect::history::PastRun;
 use crate::model::blocks::BlockSeries;
 use crate::model::report::{AnalysisReport, Skipped};
-use crate::model::time::Timestamp;
 use crate::stats::step::{RUNS_MAX, STEP_RUNS_MAX};
 use crate::store::Store;
 use crate::store::manifest::Manifest;
 use crate::tables::kept_frames;
 
 use super::EngineError;
-use super::baseline::{earlier, incomparable_because};
+use super::baseline::incomparable_because;
 
 /// Of runs that were left out, as many are named.
 const NAMED_MAX: usize = 3;
 
-/// Returns the comparable earlier runs, oldest first, and what was left out and why.
+/// Returns the comparable ones of the `earlier` runs, oldest first, and what was left out and why.
 ///
 /// Runs of a regression that still stands are kept apart from those before it: at most as many as a step may be old, so that
 /// it does not become the usual level by itself. Of one that is over they tell of another program, and are left out.
 pub fn past(
     store: &Store,
     report: &AnalysisReport,
-    since: Option<Timestamp>,
+    earlier: &[Manifest],
 ) -> Result<(Vec<PastRun>, Vec<Skipped>), EngineError> {
-    let earlier = earlier(store, report, since)?;
     let mut left_out = Vec::new();
     let mut fit = Vec::new();
-    for manifest in &earlier {
+    for manifest in earlier {
         match incomparable_because(manifest, report) {
             Some(why) => left_out.push(format!("{} {why}", manifest.run_id)),
             None if manifest.generator_limited => {
@@ -66,17 +64,11 @@ fn of_one_level<'m>(manifests: &[&'m Manifest]) -> Vec<&'m Manifest> {
     let mut kept: Vec<&Manifest> = Vec::new();
     let mut regressed: Vec<&Manifest> = Vec::new();
     for manifest in manifests.iter().copied() {
-        match &manifest.regressed_since {
-            Some(since) => {
-                // Runs between the first bad one and its conviction were only suspect.
-                let first = kept.iter().position(|run| run.run_id == *since).unwrap_or(kept.len());
-                regressed.extend(kept.drain(first..));
-                regressed.push(manifest);
-            }
-            None => {
-                regressed.clear();
-                kept.push(manifest);
-            }
+        if manifest.regressed_since.is_some() {
+            regressed.push(manifest);
+        } else {
+            regressed.clear();
+            kept.push(manifest);
         }
     }
     // The newest run itself is one more of a step.

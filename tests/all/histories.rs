@@ -69,6 +69,8 @@ fn a_slowdown_is_dated_to_its_first_run() {
             let (low, high) = (finding["change"]["low"].as_f64().unwrap(), finding["change"]["high"].as_f64().unwrap());
             assert!(low > 0.0 && low < 0.08 && high > 0.08 && high < 0.2, "{finding:#}");
             assert!(report["baseline"]["runs"].as_array().unwrap().len() >= 8, "{:#}", report["baseline"]);
+            // The table is beside a run from before the change, not beside one that shows it as well.
+            assert!(ids[..8].iter().any(|id| report["comparison"]["base"]["id"] == *id), "run {run}");
         }
     }
 }
