@@ -134,6 +134,7 @@ fn read_and_judge(
                 let mut earlier = baseline::earlier(keep.store, &report, *since)?;
                 let (past, skipped) = past::past(keep.store, &report, &earlier)?;
                 report.skipped.extend(skipped);
+                report.history = past::over_the_runs(&earlier, &report);
                 history = history_of(past, &blocks, &report);
                 // The run that the table is beside is one of the level before.
                 if let Some(first) = history.first_of_step() {
@@ -309,6 +310,7 @@ fn report(
         phases,
         baseline,
         comparison: None,
+        history: None,
         generator: None,
         timeline: None,
         skipped,

@@ -1,7 +1,11 @@
 //! The earlier runs that a run is judged by: which of those in the store belong together, and their blocks.
 
+use crate::detect::dated::{DatedRun, dated};
 use crate::detect::history::PastRun;
 use crate::model::blocks::BlockSeries;
+use crate::model::finding::SeriesReference;
+use crate::model::history::{HistoryChange, HistoryReport, HistoryRun};
+use crate::model::metric::MetricKind;
 use crate::model::report::{AnalysisReport, Skipped};
 use crate::stats::step::{RUNS_MAX, STEP_RUNS_MAX};
 use crate::store::Store;
@@ -10,6 +14,9 @@ use crate::tables::kept_frames;
 
 use super::EngineError;
 use super::baseline::incomparable_because;
+
+/// What is shown over the runs.
+const LATENCY: &str = "http_req_duration";
 
 /// Of runs that were left out, as many are named.
 const NAMED_MAX: usize = 3;
@@ -57,6 +64,47 @@ pub fn past(
             + &if more > 0 { format!("; and {more} more") } else { String::new() },
     });
     Ok((past, skipped.into_iter().collect()))
+}
+
+/// Returns the p95 latency of the `earlier` runs and of `report`'s, with the changes since; none for the first run.
+pub fn over_the_runs(earlier: &[Manifest], report: &AnalysisReport) -> Option<HistoryReport> {
+    let latency = report.metrics.iter().find(|metric| metric.name == LATENCY && metric.kind == MetricKind::Trend)?;
+    let mut runs: Vec<HistoryRun> = earlier
+        .iter()
+        .map(|manifest| HistoryRun {
+            run: manifest.run_id.clone(),
+            started_at: manifest.started_at,
+            commit: manifest.commit.clone(),
+            value: manifest.latency_p95_ms,
+            regressed: manifest.regressed_since.is_some(),
+        })
+        .collect();
+    if runs.is_empty() {
+        return None;
+    }
+    runs.push(HistoryRun {
+        run: report.run.id.clone(),
+        started_at: report.run.started_at,
+        commit: report.run.commit.clone(),
+        value: latency.values.get("p95").copied(),
+        regressed: false,
+    });
+    let dated_runs: Vec<DatedRun> =
+        runs.iter().map(|run| DatedRun { id: &run.run, commit: run.commit.as_deref(), value: run.value }).collect();
+    let id = |index: usize| runs[index].run.clone();
+    let changes = dated(&dated_runs).unwrap_or_default().into_iter().map(|change| HistoryChange {
+        since_run: id(change.run),
+        earliest_run: id(change.earliest),
+        latest_run: id(change.latest),
+        change: change.change,
+    });
+    let changes = changes.collect();
+    let series = SeriesReference {
+        metric: LATENCY.to_owned(),
+        tags: std::collections::BTreeMap::new(),
+        statistic: Some("p95".to_owned()),
+    };
+    Some(HistoryReport { series, unit: latency.unit, runs, changes })
 }
 
 /// Leaves out the runs of regressions that are over, and the older ones of one that stands.

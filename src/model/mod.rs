@@ -5,6 +5,7 @@ pub mod ci;
 pub mod comparison;
 pub mod endpoint;
 pub mod finding;
+pub mod history;
 pub mod history_table;
 pub mod metric;
 pub mod report;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::comparison::Comparison;
 use super::finding::{Change, Finding, SeriesReference};
+use super::history::HistoryReport;
 use super::metric::{MetricKind, Unit};
 use super::run::SourceReport;
 use super::time::Timestamp;
@@ -36,6 +37,9 @@ pub struct AnalysisReport {
     /// Beside the baseline, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comparison: Option<Comparison>,
+    /// The latency over the runs of the test; none for the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryReport>,
     /// None where the samples do not tell: only a summary was read.
     #[serde(default)]
     pub generator: Option<GeneratorReport>,

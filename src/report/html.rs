@@ -12,6 +12,7 @@ mod comparison;
 mod endpoints;
 mod escape;
 mod findings;
+mod history;
 mod marks;
 mod method;
 mod summary;
@@ -43,6 +44,7 @@ fn render_into(page: &mut String, report: &AnalysisReport) -> Result {
     comparison::unfair(page, report)?;
     findings::findings(page, report)?;
     thresholds::thresholds(page, report)?;
+    history::history(page, report)?;
     timeline::charts(page, report)?;
     endpoints::endpoints(page, report)?;
     comparison::comparison(page, report)?;
@@ -109,6 +111,7 @@ fn bar(page: &mut String, report: &AnalysisReport) -> Result {
     let sections = [
         ("findings", "Findings", !report.findings.is_empty()),
         ("thresholds", "Thresholds", !report.thresholds.is_empty()),
+        ("history", "Over the runs", report.history.is_some()),
         ("over-time", "Over time", report.timeline.is_some()),
         ("endpoints", "Endpoints", !report.endpoints.is_empty()),
         ("comparison", "Comparison", report.comparison.is_some()),

@@ -122,6 +122,7 @@ pub fn report(endpoints_count: usize, steps_count: usize, name: &str, value: f64
             differences: vec![name()],
             detectable: vec![Detectable { series, change, power: value, runs_needed: Some(3) }],
         },
+        history: None,
         comparison: Some(Comparison {
             base: run.clone(),
             differences: vec![name() + "!"],
@@ -147,6 +148,7 @@ pub fn summary_only() -> AnalysisReport {
         findings: Vec::new(),
         phases: Phases::default(),
         comparison: None,
+        history: None,
         generator: None,
         timeline: None,
         skipped: Vec::new(),

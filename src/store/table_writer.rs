@@ -5,18 +5,26 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
 use super::manifest::TableFile;
 use super::upload::Upload;
 use super::{Store, StoreError};
 
+/// Of the tables that are written row by row, which keep a row group in memory until it is full.
+const TABLE_GROUP_ROWS: usize = 32 << 10;
+
 /// Enough for a scan, few enough for the memory of some dozen metrics that wait for theirs.
 pub const ROW_GROUP_ROWS: usize = 128 << 10;
 
-/// Returns how a table is encoded.
+/// Returns how the samples are encoded.
 pub fn properties() -> WriterProperties {
+    builder().build()
+}
+
+/// What is the same for all tables.
+fn builder() -> WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_compression(Compression::LZ4_RAW)
         .set_statistics_enabled(EnabledStatistics::Chunk)
@@ -25,7 +33,6 @@ pub fn properties() -> WriterProperties {
         .set_dictionary_enabled(false)
         .set_column_dictionary_enabled(ColumnPath::from("metric"), true)
         .set_column_encoding(ColumnPath::from("time"), Encoding::DELTA_BINARY_PACKED)
-        .build()
 }
 
 /// One Parquet file under way.
@@ -44,7 +51,8 @@ impl<'a> TableWriter<'a> {
         schema: SchemaRef,
     ) -> Result<TableWriter<'a>, StoreError> {
         let upload = Upload::start(store, attempt, &format!("{table}.parquet"))?;
-        let writer = ArrowWriter::try_new(upload, schema.clone(), Some(properties()))
+        let properties = builder().set_max_row_group_row_count(Some(TABLE_GROUP_ROWS)).build();
+        let writer = ArrowWriter::try_new(upload, schema.clone(), Some(properties))
             .map_err(|error| write_error(table, error))?;
         Ok(TableWriter { table, writer, schema, rows: 0 })
     }

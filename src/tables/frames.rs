@@ -11,10 +11,11 @@ use crate::stats::sketch::Sketch;
 
 use super::aggregate::Window;
 
-/// Some 100 bytes each: an hour of 80 endpoints by the second.
-const FRAMES_MAX: usize = 400_000;
+/// Some 170 bytes each, three an endpoint: an hour of five endpoints by the second, of eighty by 16 seconds. More would make
+/// the memory of an analysis grow with the length of the run.
+const FRAMES_MAX: usize = 60_000;
 /// Of all sketches together.
-const SKETCH_BYTES_MAX: usize = 48 << 20;
+const SKETCH_BYTES_MAX: usize = 12 << 20;
 /// A longer run, or a clock that jumps by years, has longer steps.
 const STEPS_MAX: i64 = 8_192;
 

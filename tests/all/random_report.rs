@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use tidemark::model::comparison::{Comparison, ComparisonRow};
 use tidemark::model::finding::{Change, Direction, Evidence, Finding, FindingKind, Scale, SeriesReference, Severity};
+use tidemark::model::history::{HistoryChange, HistoryReport, HistoryRun};
 use tidemark::model::metric::{MetricKind, Unit};
 use tidemark::model::report::{
     AnalysisReport, BaselineReport, CheckReport, Detectable, EndpointReport, GeneratorReport, Latency, MetricReport,
@@ -54,7 +55,7 @@ pub const HOSTILE: [&str; 30] = [
 pub fn report() -> BoxedStrategy<AnalysisReport> {
     let judged = (vec(threshold(), 0..6), vec(finding(), 0..8), baseline(), option::of(comparison()), any::<bool>());
     let measured = (totals(), vec(metric(), 0..4), vec(endpoint(), 0..30), vec(check(), 0..4), option::of(numbers()));
-    let told = (option::of(generator()), vec(skipped(), 0..4), times());
+    let told = (option::of(generator()), vec(skipped(), 0..4), times(), option::of(history()));
     (run(), verdict(), judged, measured, told)
         .prop_map(|(run, verdict, judged, measured, told)| {
             let (mut thresholds, mut findings, baseline, mut comparison, is_repeated) = judged;
@@ -64,7 +65,7 @@ pub fn report() -> BoxedStrategy<AnalysisReport> {
                 findings.extend(findings.first().cloned());
             }
             let (totals, metrics, endpoints, checks, numbers) = measured;
-            let (generator, skipped, (steady_from, steady_until)) = told;
+            let (generator, skipped, (steady_from, steady_until), history) = told;
             let timeline = numbers.map(|numbers| timeline(&numbers, endpoints.len()));
             if let Some(comparison) = &mut comparison {
                 comparison.base_timeline = timeline.clone();
@@ -82,6 +83,7 @@ pub fn report() -> BoxedStrategy<AnalysisReport> {
                 phases: Phases { steady_from, steady_until, rule: "by the number of VUs".to_owned() },
                 baseline,
                 comparison,
+                history,
                 generator,
                 timeline,
                 skipped,
@@ -359,6 +361,31 @@ fn baseline() -> BoxedStrategy<BaselineReport> {
             comparable,
             differences,
             detectable,
+        })
+        .boxed()
+}
+
+fn history() -> BoxedStrategy<HistoryReport> {
+    let run = (text(), times(), option::of(text()), option::of(number()), any::<bool>());
+    let run = run.prop_map(|(run, (started_at, _), commit, value, regressed)| HistoryRun {
+        run,
+        started_at,
+        commit,
+        value,
+        regressed,
+    });
+    let change = (0..9usize, 0..9usize, 0..9usize, change());
+    (series(), vec(run, 1..9), vec(change, 0..3))
+        .prop_map(|(series, runs, changes)| {
+            let id = |index: usize| runs[index % runs.len()].run.clone();
+            let changes = changes.into_iter().map(|(since, earliest, latest, change)| HistoryChange {
+                since_run: id(since),
+                earliest_run: id(earliest),
+                latest_run: id(latest),
+                change,
+            });
+            let changes = changes.collect();
+            HistoryReport { series, unit: Unit::Milliseconds, runs, changes }
         })
         .boxed()
 }
