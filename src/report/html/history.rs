@@ -29,7 +29,7 @@ pub fn history(page: &mut String, report: &AnalysisReport) -> Result {
          is as good as the same; a change is dated by a line.</p>",
         text(&series(&history.series))
     )?;
-    page.push_str("<figure class=\"runs\">");
+    page.push_str("<figure class=\"runs\" tabindex=\"0\" aria-label=\"The latency over the runs\">");
     picture(page, history)?;
     page.push_str("</figure>\n");
     if !history.changes.is_empty() {
