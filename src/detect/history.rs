@@ -17,7 +17,7 @@ use crate::stats::tail_shape::averaged;
 
 use super::subjects::CHANGE_MIN;
 
-/// With fewer earlier runs a run is compared with the last one alone.
+/// With fewer earlier runs of the usual level a run is compared with the last one alone.
 pub const RUNS_MIN: usize = 4;
 /// Blocks that a run needs for a figure of its own.
 const BLOCKS_WITH_SAMPLES_MIN: usize = 4;
@@ -149,8 +149,7 @@ pub fn judge(past: &[PastRun], newest: &[BlockSeries], trends: &[&str]) -> Vec<J
         let metric = key.metric.as_str();
         metric == "http_req_duration" || metric == "http_reqs" && key.endpoint.is_none() || trends.contains(&metric)
     };
-    let past: Vec<HashMap<&SeriesKey, &BlockSeries>> =
-        past.iter().map(|run| run.blocks.iter().map(|series| (&series.key, series)).collect()).collect();
+    let past: Vec<Past> = past.iter().map(Past::of).collect();
     let judged_series = newest.iter().filter(|series| is_judged(&series.key));
     let runs: Vec<Runs> = judged_series.filter_map(|series| Runs::of(&past, series)).collect();
     let sequences: Vec<(&Runs, Vec<Sequence>)> = runs.iter().map(|runs| (runs, runs.sequences())).collect();
@@ -168,6 +167,19 @@ pub fn judge(past: &[PastRun], newest: &[BlockSeries], trends: &[&str]) -> Vec<J
         }
     }
     all
+}
+
+/// An earlier run, to look its series up.
+struct Past<'r> {
+    is_usual: bool,
+    series: HashMap<&'r SeriesKey, &'r BlockSeries>,
+}
+
+impl<'r> Past<'r> {
+    fn of(run: &'r PastRun) -> Past<'r> {
+        let series = run.blocks.iter().map(|series| (&series.key, series)).collect();
+        Past { is_usual: run.regressed_since.is_none(), series }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,10 +236,10 @@ fn judged(key: &SeriesKey, sequences: &[Sequence], beliefs: [DeviationPrior; 2],
 }
 
 impl<'r> Runs<'r> {
-    fn of(past: &[HashMap<&SeriesKey, &'r BlockSeries>], newest: &'r BlockSeries) -> Option<Runs<'r>> {
+    fn of(past: &[Past<'r>], newest: &'r BlockSeries) -> Option<Runs<'r>> {
         let (places, mut blocks): (Vec<usize>, Vec<&BlockSeries>) =
-            past.iter().enumerate().filter_map(|(place, run)| Some((place, *run.get(&newest.key)?))).unzip();
-        if places.len() < RUNS_MIN {
+            past.iter().enumerate().filter_map(|(place, run)| Some((place, *run.series.get(&newest.key)?))).unzip();
+        if places.iter().filter(|place| past[**place].is_usual).count() < RUNS_MIN {
             return None;
         }
         blocks.push(newest);

@@ -187,3 +187,16 @@ fn what_is_accepted_is_the_usual_level_from_then_on_and_a_pin_overrules_the_hist
     let (report, _) = nightly.run(1.3, &[]);
     assert_eq!(report["baseline"]["kind"], "history");
 }
+
+/// Three runs and a slower one are no history yet: the next slow run was once called a pass, since it was judged by all four.
+#[test]
+fn a_regression_of_a_short_history_stands_in_the_next_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let analyze = |number: &str| {
+        let input = crate::front_door::data("history").join(number).join("k6.json.gz");
+        let output = tidemark(folder.path()).arg("analyze").arg(input).args(["--format", "json"]).output().unwrap();
+        crate::front_door::json(&output)
+    };
+    let verdicts: Vec<String> = ["1", "2", "3", "4", "5"].map(|run| verdict(&analyze(run)).to_owned()).into();
+    assert_eq!(verdicts, ["pass", "pass", "pass", "regressed", "regressed"]);
+}
