@@ -4,7 +4,7 @@
 
 use crate::stats::block_bootstrap::{draws, reach, standard_error};
 use crate::stats::sketch::{RELATIVE_ERROR, middle_of};
-use crate::tables::frames::{FrameSeries, Frames, Step, together};
+use crate::tables::frames::{FrameSeries, Frames, Step};
 
 /// Blocks of a run; fewer when it is shorter.
 const BLOCKS_MAX: usize = 24;
@@ -38,9 +38,7 @@ impl Paired {
         let blocks_count = BLOCKS_MAX.min(base.steps_count()).min(current.steps_count());
         let cut = |frames: &Frames| {
             let frames_a_block = frames.steps_count().div_ceil(blocks_count.max(1)).max(1);
-            let series = frames.series().iter().filter(|series| is_its(series));
-            let blocks: Vec<_> = series.map(|series| frames.steps_of(series, frames_a_block)).collect();
-            together(blocks.iter().map(|blocks| &blocks[..]), frames.steps_count().div_ceil(frames_a_block))
+            frames.steps_together(frames_a_block, &is_its)
         };
         let (mut base, mut current) = (cut(base), cut(current));
         let pairs = base.len().min(current.len());

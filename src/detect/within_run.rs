@@ -4,7 +4,7 @@ use crate::model::finding::Finding;
 use crate::model::report::{AnalysisReport, GeneratorReport, Skipped};
 use crate::model::series::SeriesKey;
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
-use crate::tables::frames::{Frames, Step, together};
+use crate::tables::frames::{Frames, Step};
 use crate::tables::timeline::is_of;
 
 use super::anomaly::{Signal, anomalies};
@@ -23,11 +23,7 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, clock: Clock) -> Wit
     let start = Timestamp(frames.start_ns().unwrap_or_default());
     let step_seconds = frames.step_seconds as f64;
     let steady = steady(report, start, frames.step_seconds, frames.steps_count());
-    let all: Vec<(&SeriesKey, Vec<Option<Step>>)> =
-        frames.series().iter().map(|series| (&series.key, frames.steps_of(series, 1))).collect();
-    let of = |is_its: &dyn Fn(&SeriesKey) -> bool| {
-        together(all.iter().filter(|(key, _)| is_its(key)).map(|(_, steps)| &steps[..]), frames.steps_count())
-    };
+    let of = |is_its: &dyn Fn(&SeriesKey) -> bool| frames.steps_together(1, |series| is_its(&series.key));
     let metric = |name: &'static str| of(&move |key| key.metric == name);
     let requests = metric("http_reqs");
     let load = LoadSignal {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::model::blocks::{BLOCKS_MIN, Block, BlockSeries};
 use crate::model::series::SeriesKey;
 
-use super::frames::{Frames, Step, together};
+use super::frames::{Frames, Step};
 
 /// Metrics whose endpoints are judged one by one.
 const OF_REQUESTS: [&str; 3] = ["http_req_duration", "http_req_failed", "http_reqs"];
@@ -16,16 +16,15 @@ const PERCENTILES: [f64; 3] = [0.5, 0.95, 0.99];
 pub fn blocks(frames: &Frames) -> Vec<BlockSeries> {
     let frames_a_block = (frames.steps_count() / BLOCKS_MIN).max(1);
     let blocks_count = frames.steps_count() / frames_a_block;
-    let cut: Vec<(&SeriesKey, Vec<Option<Step>>)> =
-        frames.series().iter().map(|series| (&series.key, frames.steps_of(series, frames_a_block))).collect();
-    let metrics: BTreeSet<&str> = cut.iter().map(|(key, _)| key.metric.as_str()).collect();
+    let metrics: BTreeSet<&str> = frames.series().iter().map(|series| series.key.metric.as_str()).collect();
     let wholes = metrics.into_iter().map(|metric| {
-        let its = cut.iter().filter(|(key, _)| key.metric == metric).map(|(_, steps)| &steps[..]);
-        block_series(whole(metric), &together(its, blocks_count))
+        let steps = frames.steps_together(frames_a_block, |series| series.key.metric == metric);
+        block_series(whole(metric), &steps[..blocks_count])
     });
     let of_endpoint = |key: &SeriesKey| OF_REQUESTS.contains(&key.metric.as_str()) && key.endpoint.is_some();
-    let parts = cut.iter().filter(|(key, _)| of_endpoint(key));
-    let parts = parts.map(|(key, steps)| block_series((*key).clone(), &steps[..blocks_count.min(steps.len())]));
+    let parts = frames.series().iter().filter(|series| of_endpoint(&series.key));
+    let parts =
+        parts.map(|series| block_series(series.key.clone(), &frames.steps_of(series, frames_a_block)[..blocks_count]));
     wholes.chain(parts).collect()
 }
 

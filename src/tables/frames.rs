@@ -248,21 +248,21 @@ impl Frames {
         }
         steps
     }
-}
 
-/// Adds up steps of several series, as `Frames::steps_of` gives them.
-pub fn together<'s>(series: impl IntoIterator<Item = &'s [Option<Step>]>, steps_count: usize) -> Vec<Option<Step>> {
-    let mut sum: Vec<Option<Step>> = vec![None; steps_count];
-    for steps in series {
-        for (sum, step) in sum.iter_mut().zip(steps) {
-            match (&mut *sum, step) {
-                (Some(sum), Some(step)) => sum.merge(step),
-                (None, Some(step)) => *sum = Some(step.clone()),
-                (_, None) => {}
+    /// Adds up the steps of several series, one after the other: decoded, all of them would take many times their room.
+    pub fn steps_together(&self, frames_a_step: usize, is_its: impl Fn(&FrameSeries) -> bool) -> Vec<Option<Step>> {
+        let mut sum: Vec<Option<Step>> = vec![None; self.steps_count().div_ceil(frames_a_step)];
+        for series in self.series.iter().filter(|series| is_its(series)) {
+            for (sum, step) in sum.iter_mut().zip(self.steps_of(series, frames_a_step)) {
+                match (&mut *sum, step) {
+                    (Some(sum), Some(step)) => sum.merge(&step),
+                    (None, Some(step)) => *sum = Some(step),
+                    (_, None) => {}
+                }
             }
         }
+        sum
     }
-    sum
 }
 
 #[cfg(test)]
@@ -311,8 +311,9 @@ mod tests {
         assert_eq!(frames.series().len(), 1);
         assert_eq!(counts(frames.steps_of(&frames.series()[0], 1)), [Some(2), None, None, Some(1)]);
         assert_eq!(counts(frames.steps_of(&frames.series()[0], 3)), [Some(2), Some(1)]);
-        let steps = frames.steps_of(&frames.series()[0], 3);
-        assert_eq!(counts(together([&steps[..], &steps[..1]], 2)), [Some(4), Some(1)]);
+        frames.add(&window(11, 3, &[7.0]), &key("http_reqs", None));
+        assert_eq!(counts(frames.steps_together(3, |_| true)), [Some(3), Some(1)]);
+        assert_eq!(counts(frames.steps_together(3, |series| series.key.metric == "http_reqs")), [Some(1), None]);
     }
 
     #[test]

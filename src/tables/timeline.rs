@@ -8,7 +8,7 @@ use crate::model::time::Timestamp;
 use crate::model::timeline::{Heat, Timeline, TimelineSeries};
 use crate::stats::sketch::RELATIVE_ERROR;
 
-use super::frames::{Frames, Step, together};
+use super::frames::{Frames, Step};
 
 /// What a picture of 1,400 pixels shows apart.
 const STEPS_MAX: usize = 360;
@@ -27,11 +27,9 @@ pub fn timeline(frames: &Frames, endpoints: &[EndpointReport]) -> Option<Timelin
     let step_seconds = frames_a_step as u32 * frames.step_seconds as u32;
     let seconds = f64::from(step_seconds);
     let steps_count = frames.steps_count().div_ceil(frames_a_step);
-    let all: Vec<(&SeriesKey, Vec<Option<Step>>)> =
-        frames.series().iter().map(|series| (&series.key, frames.steps_of(series, frames_a_step))).collect();
     let of = |metric: &str, endpoint: Option<&EndpointReport>| {
         let is_its = |key: &SeriesKey| key.metric == metric && endpoint.is_none_or(|endpoint| is_of(key, endpoint));
-        together(all.iter().filter(|(key, _)| is_its(key)).map(|(_, steps)| &steps[..]), steps_count)
+        frames.steps_together(frames_a_step, |series| is_its(&series.key))
     };
     let series = |endpoint: Option<&EndpointReport>| {
         let (requests, failed) = (of("http_reqs", endpoint), of("http_req_failed", endpoint));
