@@ -11,7 +11,8 @@ use crate::model::blocks::{Block, BlockSeries};
 use crate::model::series::SeriesKey;
 use crate::stats::power::{self, chance_of_conviction};
 use crate::stats::regression::{self, DRIFTING, Decision, Judgement, Level};
-use crate::stats::run_statistic::{RunStatistic, median, of_runs, warm_up_windows};
+use crate::stats::robust::{MAD_TO_SIGMA, median};
+use crate::stats::run_statistic::{RunStatistic, of_runs, warm_up_windows};
 use crate::stats::shrink::{DeviationPrior, Sister, shrunk};
 use crate::stats::tail_shape::averaged;
 
@@ -324,8 +325,8 @@ impl Sequence {
 fn sister(runs: &[RunStatistic]) -> Sister {
     let middle = median(&values(runs));
     let off: Vec<f64> = runs.iter().map(|run| (run.value - middle).abs()).collect();
-    // 1.4826 makes the median of absolute deviations an estimate of sigma for normal data; steps and bad runs do not count.
-    let spread = 1.4826 * median(&off);
+    // Steps and bad runs hardly count.
+    let spread = MAD_TO_SIGMA * median(&off);
     let within = runs.iter().map(|run| run.standard_error.powi(2)).sum::<f64>() / runs.len().max(1) as f64;
     Sister { deviation: (spread * spread - within).max(0.0).sqrt(), runs_count: runs.len() }
 }

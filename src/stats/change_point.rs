@@ -16,7 +16,8 @@
 //! so that a price of k ln n is f (n^(k / f) - 1) units; for many runs that is k ln n, for few it is more.
 
 use super::normal;
-use super::run_noise::{RunNoise, median};
+use super::robust::{MAD_TO_SIGMA, median};
+use super::run_noise::RunNoise;
 use super::season::deseasoned;
 use super::segmentation::{Fit, Shape, Sums, best_partition, middle_place, squared_places};
 use super::significance::log_chance_student;
@@ -39,8 +40,6 @@ const LEVELS_SHARE_MIN: f64 = 0.005;
 /// Values farther than three sigma from the median of the seven runs around are drawn in to there: one bad run is no change.
 const CLIP: f64 = 3.0;
 const CLIP_REACH: usize = 3;
-/// 1.4826 makes the median of absolute distances an estimate of sigma for normal data.
-const MAD_TO_SIGMA: f64 = 1.4826;
 /// Both intervals: of the effect, and of the date.
 const CONFIDENCE: f64 = 0.95;
 
@@ -148,7 +147,7 @@ struct Unit {
 
 impl Unit {
     fn of(values: &[f64]) -> Unit {
-        let center = median(&mut values.to_vec());
+        let center = median(values);
         // A quarter of the largest distance cannot overflow, however far apart two values are.
         let quarter = values.iter().map(|value| (0.25 * value - 0.25 * center).abs()).fold(0.0, f64::max);
         let mean_square = values.iter().map(|value| ((0.25 * value - 0.25 * center) / quarter).powi(2)).sum::<f64>();
@@ -183,12 +182,12 @@ fn finite(value: f64) -> f64 {
 fn without_outliers(values: &[f64]) -> Vec<f64> {
     let around = |at: usize| {
         let window = &values[at.saturating_sub(CLIP_REACH)..(at + CLIP_REACH + 1).min(values.len())];
-        median(&mut window.to_vec())
+        median(window)
     };
     let medians: Vec<f64> = (0..values.len()).map(around).collect();
     let distances: Vec<f64> = values.iter().zip(&medians).map(|(value, median)| (value - median).abs()).collect();
     // Where most runs are equal, the median of the distances tells nothing, their mean does.
-    let sigma = match MAD_TO_SIGMA * median(&mut distances.clone()) {
+    let sigma = match MAD_TO_SIGMA * median(&distances) {
         0.0 => distances.iter().sum::<f64>() / distances.len().max(1) as f64,
         sigma => sigma,
     };

@@ -14,6 +14,7 @@ pub mod normal;
 pub mod power;
 pub mod quantile;
 pub mod regression;
+pub mod robust;
 mod run_chain;
 pub mod run_noise;
 pub mod run_statistic;

@@ -4,8 +4,8 @@
 //! that of the server, which does not. Steps near each other are alike on real servers, so a mean over many steps is
 //! less sure than their number promises: `long_run` says by how much.
 
-/// 1.4826 makes the median of absolute distances an estimate of sigma for normal data.
-const MAD_TO_SIGMA: f64 = 1.4826;
+use super::robust::MAD_TO_SIGMA;
+
 /// Distances beyond three sigma count as three sigma: shifts and single bad seconds are not noise.
 const CLIP: f64 = 3.0;
 /// What the clip takes from the variance of normal data: E[min(Z^2, 9)].

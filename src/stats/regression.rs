@@ -5,7 +5,8 @@
 //! A step that two runs or more agree on convicts. One bad run is suspect, since hosts have bad days; by itself it convicts
 //! only beyond any bad run that such histories show.
 
-use super::run_statistic::{RunStatistic, median};
+use super::robust::median;
+use super::run_statistic::RunStatistic;
 use super::shrink::DeviationPrior;
 use super::step::{Drift, Effects, Fit, NoiseWeight, Prior, STEP_RUNS_MAX, drift, fit, reach};
 

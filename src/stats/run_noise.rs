@@ -5,6 +5,7 @@
 //! one apart have the variance 2 v (1 - memory), two apart 2 v (1 - memory^2); their ratio is 1 + memory.
 
 use super::normal;
+use super::robust::median;
 
 /// Fewer runs say too little of their noise: one that remembers 0.6 of the run before would show changes too often.
 pub const RUNS_MIN: usize = 10;
@@ -78,8 +79,7 @@ fn around_two_levels(values: &[f64]) -> f64 {
 
 /// Returns the variance of normal differences from all but the largest ones.
 fn trimmed_variance(differences: Vec<f64>, left_out_count: usize) -> f64 {
-    let mut differences = differences;
-    let center = median(&mut differences);
+    let center = median(&differences);
     let mut squares: Vec<f64> = differences.iter().map(|difference| (difference - center).powi(2)).collect();
     squares.sort_unstable_by(f64::total_cmp);
     let kept = &squares[..squares.len() - left_out_count];
@@ -92,18 +92,6 @@ fn kept_variance(share: f64) -> f64 {
     let limit = normal::quantile(1.0 - 0.5 * share);
     let density = (-0.5 * limit * limit).exp() / std::f64::consts::TAU.sqrt();
     1.0 - 2.0 * limit * density / (1.0 - share)
-}
-
-/// Returns the middle value, or the mean of the two in the middle; 0 of none. The order of `values` is lost.
-pub fn median(values: &mut [f64]) -> f64 {
-    if values.is_empty() {
-        return 0.0;
-    }
-    let half = values.len() / 2;
-    let is_odd = values.len() % 2 == 1;
-    let (below, upper, _) = values.select_nth_unstable_by(half, f64::total_cmp);
-    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if is_odd { *upper } else { 0.5 * (lower + *upper) }
 }
 
 #[cfg(test)]
@@ -140,6 +128,5 @@ mod tests {
     fn edges() {
         assert_eq!(RunNoise::of(&[1.0; RUNS_MIN - 1]), None);
         assert_eq!(RunNoise::of(&[7.0; 100]).map(|noise| noise.long_run), Some(0.0));
-        assert_eq!((median(&mut []), median(&mut [2.0]), median(&mut [3.0, 1.0])), (0.0, 2.0, 2.0));
     }
 }

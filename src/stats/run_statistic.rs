@@ -3,6 +3,8 @@
 //! Requests of one moment depend on each other, and so do neighbouring windows: the uncertainty is that of a mean of windows
 //! with memory, pooled over the runs of a series, since one run has too few windows to tell its own.
 
+use super::robust::{MAD_TO_SIGMA, median};
+
 /// A leading window is warm-up when, in the middle of all runs, it lies this much above the rest of its run, as a difference
 /// of ln: smaller excesses move a run's figure by less than a fifth of a per cent.
 const WARM_UP_EXCESS: f64 = 0.02;
@@ -11,8 +13,6 @@ const RUN_PER_WARM_UP: usize = 3;
 /// Huber's constant: 95 % as efficient as the mean for normal windows, and a window with a pause of the collector counts for
 /// little more than its direction.
 const CLIP: f64 = 1.345;
-/// 1.4826 makes the median of absolute deviations an estimate of sigma for normal data.
-pub(super) const MAD_TO_SIGMA: f64 = 1.4826;
 /// 1 / 0.95: what Huber's estimate loses to the mean.
 const HUBER_VARIANCE: f64 = 1.05;
 /// More memory than this cannot be told from a level that wanders.
@@ -57,19 +57,6 @@ pub fn of_runs(runs: &[Vec<f64>], warm_up: usize) -> Vec<Option<RunStatistic>> {
         Some(RunStatistic { value: location(windows, scale), standard_error: variance.sqrt() })
     };
     warm.iter().map(statistic).collect()
-}
-
-/// Returns the median, the mean of the middle two of an even number; 0 of none. No value may be NaN.
-pub fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    let half = values.len() / 2;
-    if values.is_empty() {
-        return 0.0;
-    }
-    let is_even = values.len().is_multiple_of(2);
-    let (below, upper, _) = values.select_nth_unstable_by(half, f64::total_cmp);
-    let lower = below.iter().copied().max_by(f64::total_cmp).filter(|_| is_even);
-    lower.map_or(*upper, |lower| 0.5 * (lower + *upper))
 }
 
 fn finite(values: &[f64]) -> Vec<f64> {

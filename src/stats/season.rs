@@ -1,6 +1,6 @@
 //! A season: a pattern that comes back every so many runs, such as that of the days of a week in nightly runs.
 
-use super::run_noise::median;
+use super::robust::median;
 
 /// Fewer runs than this are no season: two that alternate are noise with a negative memory.
 const PERIOD_MIN: usize = 3;
@@ -47,7 +47,7 @@ fn around(values: &[f64], at: usize, period: usize) -> f64 {
 /// Returns the shortest period after which steps from run to run come back.
 fn period(values: &[f64]) -> Option<usize> {
     let mut steps: Vec<f64> = values.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let limit = CLIP * median(&mut steps.iter().map(|step| step.abs()).collect::<Vec<_>>());
+    let limit = CLIP * median(&steps.iter().map(|step| step.abs()).collect::<Vec<_>>());
     let mean = steps.iter().sum::<f64>() / steps.len().max(1) as f64;
     steps.iter_mut().for_each(|step| *step = (*step - mean).clamp(-limit, limit));
     let own: f64 = steps.iter().map(|step| step * step).sum();

@@ -5,8 +5,9 @@
 //! noise with memory (`run_chain`), whose size is unknown. Levels, noise and effect are integrated out on grids, so that
 //! hypotheses compare by what they predicted, not by how well they can be made to fit.
 
+use super::robust::{MAD_TO_SIGMA, median};
 use super::run_chain::{At, BetweenRuns, Chain, Grid, Message};
-use super::run_statistic::{MAD_TO_SIGMA, RunStatistic, median};
+use super::run_statistic::RunStatistic;
 use super::shrink::DeviationPrior;
 
 /// A history is at least this long before a step.

@@ -4,7 +4,7 @@
 //! tail moves the percentiles of it together, so their least noisy average shows the stretch sooner than either. How noisy
 //! each is, and how much of that they share, the windows within the runs tell; changes between runs are not in it.
 
-use super::run_statistic::{MAD_TO_SIGMA, median};
+use super::robust::{MAD_TO_SIGMA, median};
 
 /// At least this part of the average is the judged figure itself, so that it cannot move unseen when it moves alone.
 const OWN_PART_MIN: f64 = 0.25;
