@@ -5,11 +5,18 @@ use crate::model::time::NANOSECONDS_PER_SECOND;
 use super::number::Digits;
 
 /// Remembers the minute of the last time, so that only seconds and fraction are computed again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TimeParser {
     /// `2026-11-22T20:59:`
     minute_text: [u8; 17],
     minute_seconds: i64,
+}
+
+impl Default for TimeParser {
+    /// Remembers a true minute: of bytes that are none, an input that holds them would get a time.
+    fn default() -> TimeParser {
+        TimeParser { minute_text: *b"1970-01-01T00:00:", minute_seconds: 0 }
+    }
 }
 
 impl TimeParser {
@@ -120,6 +127,7 @@ mod tests {
             "2026-11-22T20:59:43.6+01:00",
             "2024-02-29T23:59:59.000000001-11:30",
             "1700-01-01T00:00:00Z",
+            "1970-01-01T00:00:01Z",
         ] {
             check(good, Some(good));
         }
@@ -140,6 +148,8 @@ mod tests {
         ] {
             check(wrong, None);
         }
+        // A new parser took these bytes for the minute that it remembered.
+        check(&format!("{}43Z", "\0".repeat(17)), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tidemark::ingest::k6_line::LineDecoder;
 use tidemark::ingest::recognise::recognise;
+use tidemark::model::time::Timestamp;
 use tidemark::tables::samples::{Label, SampleBlock};
 
 /// What one line gave.
@@ -58,6 +59,8 @@ fn assert_is_line(row: &Row, line: &[u8]) {
         serde_json::from_str(parts["data"].get()).expect("an object of data");
     let value: f64 = data["value"].get().parse().expect("a number");
     assert_eq!(value.to_bits(), row.value_bits, "{}", data["value"]);
+    let time: Timestamp = whole["data"]["time"].as_str().expect("a text").parse().expect("RFC 3339");
+    assert_eq!(time.0, row.time_ns, "{}", data["time"]);
     // Of a name that stands twice, both readers take the last.
     let tags = whole["data"]["tags"].as_object().into_iter().flatten();
     let mut tags: Vec<(&str, &str)> = tags.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))).collect();
