@@ -229,7 +229,8 @@ fn values_by_name(kind: MetricKind, figures: &Map<String, Value>) -> BTreeMap<St
             (MetricKind::Rate, "value") => values.insert("rate".to_owned(), value),
             (MetricKind::Rate, "matches") => values.insert("passes".to_owned(), value),
             (MetricKind::Rate, "total") => {
-                number("matches").and_then(|matches| values.insert("fails".to_owned(), value - matches))
+                let fails = number("matches").map(|matches| value - matches).filter(|fails| fails.is_finite());
+                fails.and_then(|fails| values.insert("fails".to_owned(), fails))
             }
             (MetricKind::Trend, key) => values.insert(trend_value_name(key), value),
             (_, key) => values.insert(key.to_owned(), value),
@@ -504,6 +505,13 @@ mod tests {
         assert_eq!(values(&metric(extremes, "render")), [("max", 2.0), ("min", 1.0), ("p0_5", 1.0)]);
         assert_eq!(metric(extremes, "render").kind, MetricKind::Trend);
         assert_eq!(metric(extremes, "orders").kind, MetricKind::Counter, "k6 sets no rate when the run took no time");
+    }
+
+    /// The infinity was kept as null, and what was kept could not be read again.
+    #[test]
+    fn a_difference_beyond_f64_is_absent() {
+        let text = r#"{"results":{"metrics":[{"name":"a","type":"rate","values":{"matches":-1e308,"total":1e308}}]}}"#;
+        assert_eq!(values(&metric(text, "a")), [("passes", -1e308)]);
     }
 
     #[test]
