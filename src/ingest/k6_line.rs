@@ -34,6 +34,13 @@ const POINT_END: &[u8] = b"}}\n";
 /// Bytes of remembered tags beyond which a decoder begins anew: ids in tags must not fill the memory.
 const REMEMBERED_BYTES_MAX: usize = 8 << 20;
 
+/// Metrics whose labels the tags list by the metric's number: 1 KiB at most for each set of tags. Lists of all metrics would
+/// take gigabytes for an input of a few megabytes that has thousands of metrics and of tags.
+const LISTED_METRICS_MAX: u32 = 256;
+
+/// What a label that is not listed takes, in the index and with what follows it.
+const LABEL_BYTES: usize = 48;
+
 const NO_LABEL: u32 = u32::MAX;
 
 #[derive(Debug)]
@@ -48,7 +55,7 @@ struct KnownTags {
     /// As it stands behind a value: `,"tags":{..}`.
     text: Box<[u8]>,
     tags: Arc<TagSet>,
-    /// By metric; `NO_LABEL` where the pair was not met yet.
+    /// By metric, of the first `LISTED_METRICS_MAX`; `NO_LABEL` where the pair was not met yet.
     labels: Vec<u32>,
 }
 
@@ -76,6 +83,8 @@ pub struct LineDecoder {
     tags: Vec<KnownTags>,
     tags_index: HashTable<u32>,
     labels: Vec<KnownLabel>,
+    /// By metric and tags, of the other metrics.
+    more_labels: FxHashMap<(u32, u32), u32>,
     remembered_bytes: usize,
     /// Of the line before; `NO_LABEL` at the start.
     last_label: u32,
@@ -94,6 +103,7 @@ impl Default for LineDecoder {
             tags: Vec::new(),
             tags_index: HashTable::new(),
             labels: Vec::new(),
+            more_labels: FxHashMap::default(),
             remembered_bytes: 0,
             last_label: NO_LABEL,
             time: TimeParser::default(),
@@ -335,19 +345,24 @@ impl LineDecoder {
     #[inline]
     fn label(&mut self, metric: u32, tags: u32, block: &mut SampleBlock) -> u32 {
         let known = &mut self.tags[tags as usize];
-        if let Some(label) = known.labels.get(metric as usize)
-            && *label != NO_LABEL
-        {
-            return *label;
+        let label = if metric < LISTED_METRICS_MAX {
+            if known.labels.len() <= metric as usize {
+                known.labels.resize(metric as usize + 1, NO_LABEL);
+            }
+            &mut known.labels[metric as usize]
+        } else {
+            self.more_labels.entry((metric, tags)).or_insert_with(|| {
+                self.remembered_bytes += LABEL_BYTES;
+                NO_LABEL
+            })
+        };
+        if *label == NO_LABEL {
+            *label = self.labels.len() as u32;
+            self.labels.push(KnownLabel { metric, tags, next: [*label; 2] });
+            let metric = self.metrics[metric as usize].name.clone();
+            block.new_labels.push(Label { metric, tags: known.tags.clone() });
         }
-        if known.labels.len() <= metric as usize {
-            known.labels.resize(metric as usize + 1, NO_LABEL);
-        }
-        let label = self.labels.len() as u32;
-        known.labels[metric as usize] = label;
-        self.labels.push(KnownLabel { metric, tags, next: [label; 2] });
-        block.new_labels.push(Label { metric: self.metrics[metric as usize].name.clone(), tags: known.tags.clone() });
-        label
+        *label
     }
 }
 

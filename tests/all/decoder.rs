@@ -147,3 +147,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn labels_of_more_metrics_than_the_tags_list() {
+    let lines = (0..300).flat_map(|metric| {
+        [1, 2].map(|tag| {
+            let tags = format!(r#"{{"tag":"{tag}"}}"#);
+            let data = format!(r#"{{"time":"2026-11-24T02:33:25Z","value":1,"tags":{tags}}}"#);
+            format!("{{\"metric\":\"m{metric}\",\"type\":\"Point\",\"data\":{data}}}\n")
+        })
+    });
+    let text: String = lines.collect();
+    let mut decoder = LineDecoder::default();
+    let (mut first, mut second) = (SampleBlock::default(), SampleBlock::default());
+    decoder.decode(text.as_bytes(), &mut first);
+    decoder.decode(text.as_bytes(), &mut second);
+    assert_eq!(first.labels, (0..600).collect::<Vec<u32>>());
+    assert_eq!((second.labels, second.new_labels.len()), (first.labels, 0));
+    for (index, label) in first.new_labels.iter().enumerate() {
+        assert_eq!((&*label.metric, label.tags.get("tag")), (&*format!("m{}", index / 2), Some(["1", "2"][index % 2])));
+    }
+}
