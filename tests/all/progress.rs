@@ -81,7 +81,7 @@ fn a_long_file_shows_bytes_rate_and_time_left_and_leaves_nothing() {
 fn a_pipe_whose_writer_waits_shows_what_came_and_no_end() {
     for input in ["clean/k6.json", "checkout/k6.csv.gz"] {
         let folder = tempfile::tempdir().unwrap();
-        let command = format!("(cat {}; sleep 1.5) | tidemark analyze - --no-store > out.txt", data(input).display());
+        let command = format!("(cat {}; sleep 3) | tidemark analyze - --no-store > out.txt", data(input).display());
         let Some((screen, exit_code)) = on_a_terminal(folder.path(), &command) else { return };
         assert_eq!(exit_code, 0, "{screen}");
         // The run is 5 s long, so the line shows what its last seconds were like.
