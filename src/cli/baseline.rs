@@ -28,27 +28,9 @@ enum Verb {
     /// Show what was agreed on.
     List,
     /// Take the level of a run, with all runs since it changed, for the usual one from now on.
-    Accept {
-        /// An id, the start of one, last, or last~2.
-        #[arg(default_value = "last")]
-        run: String,
-        /// Why, for those who read the file.
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
-        #[command(flatten)]
-        store: StoreArgument,
-    },
+    Accept(Chosen),
     /// Compare every later run with this one, instead of the history.
-    Pin {
-        /// An id, the start of one, last, or last~2.
-        #[arg(default_value = "last")]
-        run: String,
-        /// Why, for those who read the file.
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
-        #[command(flatten)]
-        store: StoreArgument,
-    },
+    Pin(Chosen),
     /// Judge by the history again.
     Unpin {
         /// Default: as in tidemark.toml.
@@ -60,12 +42,24 @@ enum Verb {
     },
 }
 
+#[derive(Debug, clap::Args)]
+struct Chosen {
+    /// An id, the start of one, last, or last~2.
+    #[arg(default_value = "last")]
+    run: String,
+    /// Why, for those who read the file.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    store: StoreArgument,
+}
+
 impl Baseline {
     pub fn run(self, config: &Config) -> anyhow::Result<u8> {
         match self.verb {
             Verb::List => list(config),
-            Verb::Accept { run, reason, store } => accept(&store.open(config)?, &run, reason, config),
-            Verb::Pin { run, reason, store } => {
+            Verb::Accept(Chosen { run, reason, store }) => accept(&store.open(config)?, &run, reason, config),
+            Verb::Pin(Chosen { run, reason, store }) => {
                 let manifest = super::find(&store.open(config)?, &run, config)?;
                 let mut agreed = of(&manifest, config)?;
                 agreed.pinned_run = Some(manifest.run_id.clone());

@@ -43,8 +43,8 @@ pub enum Figure {
     Mean,
     P95,
     P99,
-    /// Samples a block, of which fewer are worse.
-    Count,
+    /// Samples a second, of which fewer are worse.
+    Rate,
 }
 
 impl Figure {
@@ -55,19 +55,19 @@ impl Figure {
             Figure::Mean => "avg",
             Figure::P95 => "p95",
             Figure::P99 => "p99",
-            Figure::Count => "rate",
+            Figure::Rate => "rate",
         }
     }
 
     /// Larger is worse.
-    fn of(self, block: &Block) -> Option<f64> {
+    fn of(self, block: &Block, block_seconds: u32) -> Option<f64> {
         let percentile = |index: usize| block.percentiles.map(|percentiles| percentiles[index]);
         let value = match self {
             Figure::Median => percentile(0)?,
             Figure::P95 => percentile(1).filter(|_| block.samples_count >= TAIL_SAMPLES_MIN)?,
             Figure::P99 => percentile(2).filter(|_| block.samples_count >= FAR_TAIL_SAMPLES_MIN)?,
             Figure::Mean => block.sum / block.samples_count as f64,
-            Figure::Count => 1.0 / block.sum,
+            Figure::Rate => f64::from(block_seconds) / block.sum,
         };
         (value > 0.0 && value.is_finite()).then(|| value.ln())
     }
@@ -251,7 +251,7 @@ impl<'r> Runs<'r> {
 
     fn figures(&self) -> &'static [Figure] {
         if self.key.metric == "http_reqs" {
-            &[Figure::Count]
+            &[Figure::Rate]
         } else {
             &[Figure::Median, Figure::Mean, Figure::P95, Figure::P99]
         }
@@ -259,8 +259,11 @@ impl<'r> Runs<'r> {
 
     /// Returns a figure of every block of every run; NaN where a block has none.
     fn windows(&self, figure: Figure) -> Vec<Vec<f64>> {
-        let of_block = |block: &Option<Block>| block.as_ref().and_then(|block| figure.of(block)).unwrap_or(f64::NAN);
-        self.blocks.iter().map(|series| series.blocks.iter().map(of_block).collect()).collect()
+        let of_run = |series: &&BlockSeries| {
+            let value = |block: &Option<Block>| figure.of(block.as_ref()?, series.block_seconds);
+            series.blocks.iter().map(|block| value(block).unwrap_or(f64::NAN)).collect()
+        };
+        self.blocks.iter().map(of_run).collect()
     }
 
     /// Returns the figures that the newest run and enough earlier ones have.
@@ -286,15 +289,12 @@ impl<'r> Runs<'r> {
             Figure::P99 => Some(averaged(&off(Figure::P99), &off(Figure::P95))),
             _ => Some(off(figure)),
         };
-        let shapes = shapes.map(|shapes| of_runs(&shapes, 0));
         let has_enough =
             |windows: &Vec<f64>| windows.iter().filter(|window| window.is_finite()).count() >= BLOCKS_WITH_SAMPLES_MIN;
-        let is_whole = |run: &usize| {
-            has_enough(&medians[*run])
-                && levels[*run].is_some()
-                && shapes.as_ref().is_none_or(|shapes| shapes[*run].is_some())
-        };
+        let is_whole =
+            |run: &usize| has_enough(&medians[*run]) && shapes.as_ref().is_none_or(|shapes| has_enough(&shapes[*run]));
         let whole: Vec<usize> = (0..levels.len()).filter(is_whole).collect();
+        let shapes = shapes.map(|shapes| of_runs(&shapes, 0));
         // The newest run itself must have the figure, and enough of those before.
         if whole.len() <= RUNS_MIN || whole.last() != Some(&(levels.len() - 1)) {
             return None;

@@ -154,7 +154,7 @@ fn applied(moved: &Moved, judged: Option<&Judged>, asked: Asked) -> Moved {
         }
         Asked::Stands | Asked::Suspect => (judgement.effect, judgement.low, judgement.high),
     };
-    let is_turned = judged.is_worse == (judged.figure == super::history::Figure::Count);
+    let is_turned = judged.is_worse == (judged.figure == super::history::Figure::Rate);
     let (effect, low, high) = if is_turned { (-effect, -high, -low) } else { (effect, low, high) };
     let p_value = match asked {
         Asked::Stands if judged.convicts() => judgement.p_value(),

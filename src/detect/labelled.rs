@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::blocks::{Block, BlockSeries};
+use crate::model::series::SeriesKey;
 use crate::stats::change_point::change_points;
 use crate::stats::{sequential, streaming_anomaly};
-use crate::tables::blocks::whole;
 
 use super::history::{Figure, Judged, PastRun, judge};
 use super::subjects::CHANGE_MIN;
@@ -63,7 +63,11 @@ pub fn regression(case: RegressionCase) -> RegressionVerdict {
         id: index.to_string(),
         commit: None,
         regressed_since: None,
-        blocks: vec![BlockSeries { key: whole("http_req_duration"), blocks: run.windows.iter().map(block).collect() }],
+        blocks: vec![BlockSeries {
+            key: SeriesKey::whole("http_req_duration"),
+            block_seconds: 1,
+            blocks: run.windows.iter().map(block).collect(),
+        }],
     };
     let mut past: Vec<PastRun> = case.runs.iter().enumerate().map(run).collect();
     let figure = match case.target {

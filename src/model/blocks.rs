@@ -21,5 +21,7 @@ pub struct Block {
 pub struct BlockSeries {
     /// Without an endpoint: all series of the metric together.
     pub key: SeriesKey,
+    /// How long each block is; runs of about one length may have blocks of another.
+    pub block_seconds: u32,
     pub blocks: Vec<Option<Block>>,
 }

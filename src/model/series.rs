@@ -24,6 +24,19 @@ pub struct SeriesKey {
 }
 
 impl SeriesKey {
+    /// The key of all series of a metric together.
+    pub fn whole(metric: &str) -> SeriesKey {
+        SeriesKey {
+            metric: metric.to_owned(),
+            endpoint: None,
+            method: None,
+            scenario: None,
+            group: None,
+            expected_response: None,
+            check: None,
+        }
+    }
+
     pub fn of(metric: &str, tags: &TagSet) -> SeriesKey {
         let owned = |name: &str| tags.non_empty(name).map(str::to_owned);
         SeriesKey {

@@ -14,18 +14,17 @@ const CLIP: f64 = 3.0;
 /// Returns for each window of each run the average of two figures of its tail, each as ln of it less ln of the median.
 ///
 /// Warm-up may stay in: what slows a whole window cancels, and all windows tell more of the tail than some.
-/// `own`: of the judged figure; `other`: of another percentile of the tail, of the same windows. Where they are not of the same
-/// windows, the result is `own`.
+/// `own`: of the judged figure; `other`: of another percentile of the tail, of the same windows. Where `other` is not known of
+/// every window that `own` is known of, the result is `own`: a run with fewer requests would else have another tail.
 pub fn averaged(own: &[Vec<f64>], other: &[Vec<f64>]) -> Vec<Vec<f64>> {
-    let is_alike = own.len() == other.len() && own.iter().zip(other).all(|(own, other)| own.len() == other.len());
-    if !is_alike {
+    let are_known = |own: &Vec<f64>, other: &Vec<f64>| {
+        own.len() == other.len() && own.iter().zip(other).all(|(own, other)| other.is_finite() || !own.is_finite())
+    };
+    if own.len() != other.len() || !own.iter().zip(other).all(|(own, other)| are_known(own, other)) {
         return own.to_vec();
     }
     let part = own_part(own, other);
-    let of_window = |(own, other): (&f64, &f64)| {
-        // A window whose other figure is missing has its own.
-        if other.is_finite() { part * own + (1.0 - part) * other } else { *own }
-    };
+    let of_window = |(own, other): (&f64, &f64)| part * own + (1.0 - part) * other;
     own.iter().zip(other).map(|(own, other)| own.iter().zip(other).map(of_window).collect()).collect()
 }
 
@@ -79,7 +78,9 @@ mod tests {
         assert_eq!(averaged(&own, &[]), own);
         assert_eq!(averaged(&own, &[vec![1.0], vec![3.0]]), own);
         assert_eq!(averaged(&own, &own), own);
-        let with_gap = averaged(&own, &[vec![f64::NAN, 2.5], vec![f64::NAN]]);
-        assert!(with_gap.iter().flatten().all(|value| value.is_finite()), "{with_gap:?}");
+        assert_eq!(averaged(&own, &[vec![f64::NAN, 2.5], vec![3.5]]), own);
+        // What is known of the other alone is not told.
+        let gap = averaged(&[vec![f64::NAN, 2.0], vec![3.0]], &[vec![1.0, 2.0], vec![3.0]]);
+        assert!(gap[0][0].is_nan() && gap[0][1] == 2.0 && gap[1] == [3.0], "{gap:?}");
     }
 }

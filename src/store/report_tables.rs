@@ -56,15 +56,15 @@ fn put(
 }
 
 fn blocks_columns(blocks: &[BlockSeries]) -> Vec<ArrayRef> {
-    let rows: Vec<(&SeriesKey, u32, &Block)> = blocks
+    let rows: Vec<(&BlockSeries, u32, &Block)> = blocks
         .iter()
         .flat_map(|series| {
             let blocks = series.blocks.iter().zip(0..);
-            blocks.filter_map(|(block, index)| Some((&series.key, index, block.as_ref()?)))
+            blocks.filter_map(move |(block, index)| Some((series, index, block.as_ref()?)))
         })
         .collect();
     let texts = |of: fn(&SeriesKey) -> Option<&str>| -> ArrayRef {
-        Arc::new(rows.iter().map(|(key, _, _)| of(key)).collect::<StringArray>())
+        Arc::new(rows.iter().map(|(series, _, _)| of(&series.key)).collect::<StringArray>())
     };
     let counts = |of: fn(&Block) -> u64| -> ArrayRef {
         Arc::new(UInt64Array::from_iter_values(rows.iter().map(|(_, _, block)| of(block))))
@@ -80,6 +80,7 @@ fn blocks_columns(blocks: &[BlockSeries]) -> Vec<ArrayRef> {
         texts(|key| key.scenario.as_deref()),
         texts(|key| key.group.as_deref()),
         Arc::new(UInt32Array::from_iter_values(rows.iter().map(|(_, index, _)| *index))),
+        Arc::new(UInt32Array::from_iter_values(rows.iter().map(|(series, _, _)| series.block_seconds))),
         counts(|block| block.samples_count),
         counts(|block| block.nonzero_count),
         Arc::new(Float64Array::from_iter_values(rows.iter().map(|(_, _, block)| block.sum))),

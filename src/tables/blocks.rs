@@ -16,39 +16,28 @@ const PERCENTILES: [f64; 3] = [0.5, 0.95, 0.99];
 pub fn blocks(frames: &Frames) -> Vec<BlockSeries> {
     let frames_a_block = (frames.steps_count() / BLOCKS_MIN).max(1);
     let blocks_count = frames.steps_count() / frames_a_block;
+    let block_seconds = frames_a_block as u32 * frames.step_seconds as u32;
     let metrics: BTreeSet<&str> = frames.series().iter().map(|series| series.key.metric.as_str()).collect();
     let wholes = metrics.into_iter().map(|metric| {
         let steps = frames.steps_together(frames_a_block, |series| series.key.metric == metric);
-        block_series(whole(metric), &steps[..blocks_count])
+        block_series(SeriesKey::whole(metric), block_seconds, &steps[..blocks_count])
     });
     let of_endpoint = |key: &SeriesKey| OF_REQUESTS.contains(&key.metric.as_str()) && key.endpoint.is_some();
     let parts = frames.series().iter().filter(|series| of_endpoint(&series.key));
-    let parts =
-        parts.map(|series| block_series(series.key.clone(), &frames.steps_of(series, frames_a_block)[..blocks_count]));
+    let parts = parts.map(|series| {
+        block_series(series.key.clone(), block_seconds, &frames.steps_of(series, frames_a_block)[..blocks_count])
+    });
     wholes.chain(parts).collect()
 }
 
-/// The key of all series of a metric together.
-pub fn whole(metric: &str) -> SeriesKey {
-    SeriesKey {
-        metric: metric.to_owned(),
-        endpoint: None,
-        method: None,
-        scenario: None,
-        group: None,
-        expected_response: None,
-        check: None,
-    }
-}
-
-fn block_series(key: SeriesKey, steps: &[Option<Step>]) -> BlockSeries {
+fn block_series(key: SeriesKey, block_seconds: u32, steps: &[Option<Step>]) -> BlockSeries {
     let block = |step: &Step| Block {
         samples_count: step.count,
         nonzero_count: step.nonzero_count,
         sum: step.sum,
         percentiles: percentiles(step),
     };
-    BlockSeries { key, blocks: steps.iter().map(|step| step.as_ref().map(block)).collect() }
+    BlockSeries { key, block_seconds, blocks: steps.iter().map(|step| step.as_ref().map(block)).collect() }
 }
 
 fn percentiles(step: &Step) -> Option<[f64; 3]> {

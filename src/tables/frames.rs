@@ -286,15 +286,7 @@ mod tests {
     }
 
     fn key(metric: &str, expected_response: Option<bool>) -> SeriesKey {
-        SeriesKey {
-            metric: metric.to_owned(),
-            endpoint: None,
-            method: None,
-            scenario: None,
-            group: None,
-            expected_response,
-            check: None,
-        }
+        SeriesKey { expected_response, ..SeriesKey::whole(metric) }
     }
 
     #[test]

@@ -62,6 +62,7 @@ fn read_blocks(batch: &RecordBatch, series: &mut Vec<BlockSeries>) -> Result<(),
     let mut keys = Vec::new();
     read_keys(batch, &mut keys)?;
     let indices = column("block")?.as_primitive_opt::<UInt32Type>().ok_or_else(wrong)?;
+    let seconds = column("block_seconds")?.as_primitive_opt::<UInt32Type>().ok_or_else(wrong)?;
     let count = |name: &str| column(name)?.as_primitive_opt::<UInt64Type>().ok_or_else(wrong);
     let (samples, nonzero) = (count("samples_count")?, count("nonzero_count")?);
     let number = |name: &str| column(name)?.as_primitive_opt::<Float64Type>().ok_or_else(wrong);
@@ -72,7 +73,7 @@ fn read_blocks(batch: &RecordBatch, series: &mut Vec<BlockSeries>) -> Result<(),
             return Err(not_ours("blocks", "a run has fewer blocks"));
         }
         if series.last().is_none_or(|last| last.key != key) {
-            series.push(BlockSeries { key, blocks: Vec::new() });
+            series.push(BlockSeries { key, block_seconds: seconds.value(row), blocks: Vec::new() });
         }
         let blocks = &mut series.last_mut().expect("one was there or was put in").blocks;
         if blocks.len() <= index {

@@ -110,6 +110,7 @@ pub fn blocks() -> SchemaRef {
         optional("group", DataType::Utf8),
         // From 0.
         required("block", DataType::UInt32),
+        required("block_seconds", DataType::UInt32),
         required("samples_count", DataType::UInt64),
         required("nonzero_count", DataType::UInt64),
         required("sum", DataType::Float64),

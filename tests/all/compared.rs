@@ -37,15 +37,7 @@ impl Random {
 /// One run: 120 s at 50 requests a second, log-normal around `median_ms`; each second has a level of its own, and so has
 /// the run.
 fn run(random: &mut Random, median_ms: f64) -> (AnalysisReport, Frames) {
-    let key = SeriesKey {
-        metric: "http_req_duration".to_owned(),
-        endpoint: None,
-        method: None,
-        scenario: None,
-        group: None,
-        expected_response: None,
-        check: None,
-    };
+    let key = SeriesKey::whole("http_req_duration");
     let level = median_ms * (0.02 * random.normal()).exp();
     let (mut frames, mut all) = (Frames::default(), Vec::new());
     let mut mood = 0.0;

@@ -200,3 +200,15 @@ fn a_regression_of_a_short_history_stands_in_the_next_run() {
     let verdicts: Vec<String> = ["1", "2", "3", "4", "5"].map(|run| verdict(&analyze(run)).to_owned()).into();
     assert_eq!(verdicts, ["pass", "pass", "pass", "regressed", "regressed"]);
 }
+
+/// Blocks of a run of 35 s have 2 s and those of 36 s have 3: counted by block, the longer run had half as many requests again.
+#[test]
+fn a_second_more_or_less_is_no_change_of_throughput() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nightly = Nightly::new(folder.path(), 7);
+    for run in 0..9 {
+        let (report, _) = nightly.run_as(&Course { seconds: if run < 6 { 36 } else { 35 }, ..STEADY }, &[]);
+        assert_eq!(findings(&report), Vec::<&Value>::new(), "run {run}");
+        assert!(run < 5 || report["baseline"]["runs"].as_array().unwrap().len() > 3, "{:#}", report["baseline"]);
+    }
+}
