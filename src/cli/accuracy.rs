@@ -1,14 +1,18 @@
 //! `tidemark accuracy`: our detectors on labelled cases, so that anyone can score them.
 
-use std::io::{BufRead, Read};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use flate2::read::GzDecoder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::detect::labelled;
+use crate::detect::{labelled, scored};
 
-use super::print;
+use super::{UsageError, cores, print};
 
 /// A longer line is no case: the longest histories have a megabyte.
 const LINE_BYTES_MAX: u64 = 256 << 20;
@@ -18,6 +22,9 @@ const LINE_BYTES_MAX: u64 = 256 << 20;
 pub struct Accuracy {
     /// What is asked of each case.
     kind: Kind,
+    /// Where the cases of `all` lie, with their truth; data/accuracy in this project's folder has some.
+    #[arg(long, value_name = "DIR", default_value = "data/accuracy")]
+    data: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -30,9 +37,12 @@ enum Kind {
     Anomalies,
     /// After which window is a run called slower than its history? {"id", "history", "windows"} to {"id", "alarm_at", "e_values"}
     Looking,
+    /// All of these, on the cases of --data, scored by their truth, as a table in Markdown.
+    All,
 }
 
 const EXAMPLES: &str = "Examples:
+  tidemark accuracy all
   tidemark accuracy regression < cases.jsonl > verdicts.jsonl
   tidemark accuracy change-points < cases.jsonl > verdicts.jsonl
 
@@ -45,8 +55,72 @@ impl Accuracy {
             Kind::ChangePoints => each(labelled::change_point),
             Kind::Anomalies => each(labelled::anomaly),
             Kind::Looking => each(labelled::looking),
+            Kind::All => all(&self.data),
         }
     }
+}
+
+/// What other detectors reach, by kind and by score.
+type Others = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Judges and scores the cases of a folder, and prints a table.
+fn all(folder: &Path) -> anyhow::Result<u8> {
+    if !folder.is_dir() {
+        let reason =
+            format!("there is no folder {}: run it in this project's folder, or name --data", folder.display());
+        return Err(UsageError(reason).into());
+    }
+    let path = folder.join("others.json");
+    let file = File::open(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    let others: Others =
+        serde_json::from_reader(BufReader::new(file)).with_context(|| format!("{} is broken", path.display()))?;
+    let mut table = "| cases | figure | ours | others |\n|---|---|---:|---|\n".to_owned();
+    let mut add = |kind: &str, (count, scores): (usize, Vec<scored::Score>)| {
+        for score in scores {
+            let value = score.value.map_or("-".to_owned(), |value| format!("{value:.*}", score.decimals));
+            let others = others.get(kind).and_then(|others| others.get(score.name)).map_or("", String::as_str);
+            table += &format!("| {count} of {kind} | {} | {value} | {others} |\n", score.name);
+        }
+    };
+    add("regression", of_kind(folder, "regression", labelled::regression, scored::regression)?);
+    add("change-points", of_kind(folder, "change-points", labelled::change_point, scored::change_points)?);
+    add("anomalies", of_kind(folder, "anomalies", labelled::anomaly, scored::anomalies)?);
+    add("looking", of_kind(folder, "looking", labelled::looking, scored::looking)?);
+    print(table.as_bytes())?;
+    Ok(0)
+}
+
+/// Returns how many cases of a kind there are, and the scores of the verdicts on them.
+fn of_kind<Case: DeserializeOwned + Send, Verdict: Send, Truth: DeserializeOwned>(
+    folder: &Path,
+    kind: &str,
+    judge: fn(Case) -> Verdict,
+    score: fn(&[Truth], &[Verdict]) -> Vec<scored::Score>,
+) -> anyhow::Result<(usize, Vec<scored::Score>)> {
+    let truths: Vec<Truth> = packed(&folder.join(format!("{kind}.truth.jsonl.gz")))?;
+    let cases: Vec<Case> = packed(&folder.join(format!("{kind}.cases.jsonl.gz")))?;
+    let count = cases.len();
+    // Cases do not know of each other, so each core takes the next one.
+    let next = std::sync::Mutex::new(cases.into_iter());
+    let judged = || {
+        let take = || next.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
+        std::iter::from_fn(take).map(judge).collect::<Vec<Verdict>>()
+    };
+    let verdicts = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores()).map(|_| scope.spawn(judged)).collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("a panic has ended the process"))
+            .collect::<Vec<Verdict>>()
+    });
+    Ok((count, score(&truths, &verdicts)))
+}
+
+/// Reads a gzip of JSON, one object a line.
+fn packed<Row: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<Row>> {
+    let file = File::open(path).with_context(|| format!("failed to read {}", path.display()))?;
+    let rows = serde_json::Deserializer::from_reader(BufReader::new(GzDecoder::new(file))).into_iter();
+    rows.collect::<Result<_, _>>().with_context(|| format!("{} is broken", path.display()))
 }
 
 /// Reads cases from stdin to its end, and writes a verdict for each.

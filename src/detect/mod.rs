@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod phases;
 pub mod rates;
 pub mod resampled;
+pub mod scored;
 mod shifts;
 pub mod subjects;
 pub mod summaries;

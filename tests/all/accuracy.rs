@@ -79,3 +79,28 @@ fn a_line_that_is_no_case_is_named() {
         assert!(error.starts_with("tidemark: line 2 is no case of this kind: "), "{error}");
     }
 }
+
+#[test]
+fn the_table_of_all_kinds_is_the_one_in_the_readme() {
+    let project = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = tidemark(project).args(["accuracy", "all"]).output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && table.lines().count() > 10, "{}", String::from_utf8_lossy(&output.stderr));
+    let readme = std::fs::read_to_string(project.join("README.md")).unwrap();
+    assert!(readme.contains(&table), "the README has another table than this one:\n{table}");
+}
+
+#[test]
+fn without_the_cases_it_is_said_where_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = tidemark(folder.path()).args(["accuracy", "all"]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    let expected = "tidemark: there is no folder data/accuracy: run it in this project's folder, or name --data\n";
+    assert_eq!((error.as_str(), output.status.code()), (expected, Some(2)));
+    std::fs::create_dir_all(folder.path().join("data/accuracy")).unwrap();
+    std::fs::write(folder.path().join("data/accuracy/others.json"), "{}").unwrap();
+    let output = tidemark(folder.path()).args(["accuracy", "all"]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("failed to read data/accuracy/regression.truth.jsonl.gz"), "{error}");
+    assert_eq!(output.status.code(), Some(3));
+}
