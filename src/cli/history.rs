@@ -77,16 +77,28 @@ impl History {
     }
 }
 
-/// Words the dated changes of each test in each environment.
+/// Words the dated changes of each test in each environment: of the runs at the load of the newest one.
 fn changes(runs: &[&Manifest]) -> String {
-    let mut tests: BTreeMap<(&str, &str), Vec<DatedRun>> = BTreeMap::new();
+    let mut tests: BTreeMap<(&str, &str), Vec<&Manifest>> = BTreeMap::new();
     for run in runs {
-        let (id, commit, value) = (run.run_id.as_str(), run.commit.as_deref(), run.latency_p95_ms);
-        tests.entry((&run.test, &run.environment)).or_default().push(DatedRun { id, commit, value });
+        tests.entry((&run.test, &run.environment)).or_default().push(run);
     }
-    let of_test = |((test, environment), runs): (&(&str, &str), &Vec<DatedRun>)| {
-        let of = format!("the p95 latency of test {test} in environment {environment}");
-        dated(runs).filter(|changes| !changes.is_empty()).map(|changes| format!("\n{}", told(&of, runs, &changes)))
+    let of_test = |((test, environment), all): (&(&str, &str), &Vec<&Manifest>)| {
+        let newest = all.iter().rev().find(|run| !run.partial)?;
+        let is_comparable =
+            |run: &&&Manifest| run.incomparable_because(newest.duration_seconds, newest.totals.vus_max).is_none();
+        let runs: Vec<DatedRun> = all
+            .iter()
+            .filter(is_comparable)
+            .map(|run| DatedRun { id: &run.run_id, commit: run.commit.as_deref(), value: run.latency_p95_ms })
+            .collect();
+        let changes = dated(&runs).filter(|changes| !changes.is_empty())?;
+        let left_out = match all.len() - runs.len() {
+            0 => String::new(),
+            count => format!(", without {count} at another load or partial"),
+        };
+        let of = format!("the p95 latency of test {test} in environment {environment}{left_out}");
+        Some(format!("\n{}", told(&of, &runs, &changes)))
     };
     tests.iter().filter_map(of_test).collect()
 }

@@ -16,9 +16,6 @@ use super::EngineError;
 /// What is looked for, in the list of what was not judged.
 pub const WHAT: &str = "the change since earlier runs";
 
-/// A run that lasts so much longer, or has so many more VUs, is no comparable run.
-const DIFFERENCE_MAX: f64 = 0.1;
-
 /// What `analyze` compares the run with.
 #[derive(Debug, Default)]
 pub enum Baseline {
@@ -151,21 +148,5 @@ fn unfit_because(manifest: &Manifest, report: &AnalysisReport) -> Option<String>
     if manifest.regressed_since.is_some() || manifest.verdict == VerdictKind::ThresholdsFailed {
         return Some(format!("ended as {}", manifest.verdict.name()));
     }
-    incomparable_because(manifest, report)
-}
-
-/// Says why a run is not of the same test at the same load; none when it is.
-pub(super) fn incomparable_because(manifest: &Manifest, report: &AnalysisReport) -> Option<String> {
-    let differ = |old: Option<f64>, new: Option<f64>| {
-        let (old, new) = old.zip(new)?;
-        ((new - old).abs() > DIFFERENCE_MAX * old.max(new)).then_some((old, new))
-    };
-    if manifest.partial {
-        return Some("is partial".to_owned());
-    }
-    if let Some((old, new)) = differ(manifest.duration_seconds, report.run.duration_seconds) {
-        return Some(format!("took {old:.0} s, this one {new:.0} s"));
-    }
-    differ(manifest.totals.vus_max, report.totals.vus_max)
-        .map(|(old, new)| format!("had at most {old} VUs, this one {new}"))
+    manifest.incomparable_because(report.run.duration_seconds, report.totals.vus_max)
 }

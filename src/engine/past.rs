@@ -13,13 +13,14 @@ use crate::store::manifest::Manifest;
 use crate::tables::kept_frames;
 
 use super::EngineError;
-use super::baseline::incomparable_because;
 
 /// What is shown over the runs.
 const LATENCY: &str = "http_req_duration";
 
 /// Of runs that were left out, as many are named.
 const NAMED_MAX: usize = 3;
+/// Of the earlier runs, as many are shown in a report.
+const SHOWN_MAX: usize = 199;
 
 /// Returns the comparable ones of the `earlier` runs, oldest first, and what was left out and why.
 ///
@@ -66,10 +67,17 @@ pub fn past(
     Ok((past, skipped.into_iter().collect()))
 }
 
-/// Returns the p95 latency of the `earlier` runs and of `report`'s, with the changes since; none for the first run.
+fn incomparable_because(manifest: &Manifest, report: &AnalysisReport) -> Option<String> {
+    manifest.incomparable_because(report.run.duration_seconds, report.totals.vus_max)
+}
+
+/// Returns the p95 latency of the newest comparable ones of the `earlier` runs and of `report`'s, with the changes since;
+/// none for the first run.
 pub fn over_the_runs(earlier: &[Manifest], report: &AnalysisReport) -> Option<HistoryReport> {
     let latency = report.metrics.iter().find(|metric| metric.name == LATENCY && metric.kind == MetricKind::Trend)?;
-    let mut runs: Vec<HistoryRun> = earlier
+    let comparable: Vec<&Manifest> =
+        earlier.iter().filter(|manifest| incomparable_because(manifest, report).is_none()).collect();
+    let mut runs: Vec<HistoryRun> = comparable[comparable.len().saturating_sub(SHOWN_MAX)..]
         .iter()
         .map(|manifest| HistoryRun {
             run: manifest.run_id.clone(),
@@ -82,6 +90,7 @@ pub fn over_the_runs(earlier: &[Manifest], report: &AnalysisReport) -> Option<Hi
     if runs.is_empty() {
         return None;
     }
+    let left_out_count = earlier.len() - runs.len();
     runs.push(HistoryRun {
         run: report.run.id.clone(),
         started_at: report.run.started_at,
@@ -104,7 +113,7 @@ pub fn over_the_runs(earlier: &[Manifest], report: &AnalysisReport) -> Option<Hi
         tags: std::collections::BTreeMap::new(),
         statistic: Some("p95".to_owned()),
     };
-    Some(HistoryReport { series, unit: latency.unit, runs, changes })
+    Some(HistoryReport { series, unit: latency.unit, runs, left_out_count, changes })
 }
 
 /// Leaves out the runs of regressions that are over, and the older ones of one that stands.

@@ -13,6 +13,9 @@ pub struct HistoryReport {
     pub unit: Unit,
     /// Oldest first; the last one is the run that the report is of.
     pub runs: Vec<HistoryRun>,
+    /// Earlier runs that are not shown: of another load or duration, partial, or older than the newest 199.
+    #[serde(default)]
+    pub left_out_count: usize,
     /// Oldest first; none where there are too few runs to date a change.
     pub changes: Vec<HistoryChange>,
 }

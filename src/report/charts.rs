@@ -1,5 +1,8 @@
 //! Charts of a run as SVG and PNG, for what shows no page: tickets, chats, documents.
 
+mod effects;
+pub mod runs;
+
 use std::sync::LazyLock;
 
 use plotters::coord::Shift;
@@ -55,19 +58,34 @@ enum Picture {
     Failed,
     Load,
     Heat,
+    Effects,
+    Runs,
 }
 
-const PICTURES: [(&str, Picture); 5] = [
+/// Those over the run's own time come first.
+const PICTURES: [(&str, Picture); 7] = [
     ("latency", Picture::Latency),
     ("rate", Picture::Rate),
     ("failed", Picture::Failed),
     ("load", Picture::Load),
     ("heat", Picture::Heat),
+    ("effects", Picture::Effects),
+    ("runs", Picture::Runs),
 ];
+const OVER_TIME_COUNT: usize = 5;
 
-/// Returns the charts that the report has figures for: none where only a summary was read.
+/// Returns the charts that the report has figures for.
 pub fn charts(report: &AnalysisReport) -> Vec<Chart> {
-    PICTURES.iter().filter_map(|(name, picture)| Some(Chart { name, svg: svg(report, *picture)? })).collect()
+    drawn(report, &PICTURES)
+}
+
+/// Returns those over the run's own time: none where only a summary was read.
+pub fn over_time(report: &AnalysisReport) -> Vec<Chart> {
+    drawn(report, &PICTURES[..OVER_TIME_COUNT])
+}
+
+fn drawn(report: &AnalysisReport, pictures: &[(&'static str, Picture)]) -> Vec<Chart> {
+    pictures.iter().filter_map(|(name, picture)| Some(Chart { name, svg: svg(report, *picture)? })).collect()
 }
 
 /// Returns the chart of that name as PNG.
@@ -95,12 +113,17 @@ fn svg(report: &AnalysisReport, picture: Picture) -> Option<String> {
 /// None where there is nothing to draw; to draw into memory does not fail otherwise.
 fn draw_on<B: DrawingBackend>(backend: B, report: &AnalysisReport, picture: Picture) -> Option<()> {
     static IS_REGISTERED: LazyLock<bool> = LazyLock::new(|| register_font(FONT, FontStyle::Normal, INTER).is_ok());
-    let timeline = report.timeline.as_ref().filter(|_| *IS_REGISTERED)?;
+    if !*IS_REGISTERED {
+        return None;
+    }
     let area = backend.into_drawing_area();
-    if picture == Picture::Heat {
-        heat(&area, report, timeline)?;
-    } else {
-        lines(&area, report, timeline, picture)?;
+    match picture {
+        Picture::Effects => effects::draw(&area, report)?,
+        Picture::Runs => runs::draw(&area, report)?,
+        Picture::Heat => heat(&area, report, report.timeline.as_ref()?)?,
+        Picture::Latency | Picture::Rate | Picture::Failed | Picture::Load => {
+            lines(&area, report, report.timeline.as_ref()?, picture)?;
+        }
     }
     area.present().ok()
 }
@@ -140,7 +163,7 @@ fn lines_of<'a>(report: &'a AnalysisReport, timeline: &'a Timeline, picture: Pic
             Picture::Latency => ("p95 of the baseline", &base.total.p95_ms),
             Picture::Rate => ("baseline", &base.total.requests_per_second),
             Picture::Failed => ("baseline", &base.total.failed_requests_rate),
-            Picture::Load | Picture::Heat => ("VUs of the baseline", &base.vus),
+            _ => ("VUs of the baseline", &base.vus),
         };
         lines.push(Line { step_seconds: base.step_seconds, ..line(label, values, BASELINE, 1, true) });
     }
@@ -159,7 +182,7 @@ fn lines_of<'a>(report: &'a AnalysisReport, timeline: &'a Timeline, picture: Pic
             lines.push(line("failed", &total.failed_requests_rate, ORANGE, 2, false));
             ("Failed requests", "% of requests")
         }
-        Picture::Load | Picture::Heat => {
+        _ => {
             lines.push(line("VUs", &timeline.vus, BLUE, 2, false));
             lines.push(line("iterations/s", &timeline.iterations_per_second, PURPLE, 1, false));
             lines.push(line("dropped iterations/s", &timeline.dropped_iterations_per_second, ORANGE, 2, true));
@@ -482,7 +505,7 @@ mod tests {
         let report = report(2, 60, "checkout", 120.0);
         let charts = charts(&report);
         let names: Vec<&str> = charts.iter().map(|chart| chart.name).collect();
-        assert_eq!(names, ["latency", "rate", "failed", "load", "heat"]);
+        assert_eq!(names, ["latency", "rate", "failed", "load", "heat", "effects", "runs"]);
         let svg = &charts[0].svg;
         assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));
         for words in ["Latency, ms", "p95 of the baseline", "checkout, checkout; time in UTC"] {
@@ -494,7 +517,7 @@ mod tests {
     fn what_does_not_exist_is_not_drawn() {
         assert_eq!(charts(&summary_only()), []);
         assert_eq!(png(&summary_only(), "latency"), None);
-        assert_eq!(charts(&report(0, 0, "x", 1.0)), []);
+        assert_eq!(over_time(&report(0, 0, "x", 1.0)), []);
         assert_eq!(png(&report(1, 5, "x", 1.0), "no chart"), None);
         assert!(charts(&report(1, 5, "x", f64::NAN)).iter().all(|chart| chart.name == "heat"));
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::comparison::{Comparison, ComparisonRow};
 use crate::model::finding::{Change, Direction, Evidence, Finding, FindingKind, Scale, SeriesReference, Severity};
+use crate::model::history::{HistoryChange, HistoryReport, HistoryRun};
 use crate::model::metric::{MetricKind, Unit};
 use crate::model::report::{
     AnalysisReport, BaselineReport, Detectable, EndpointReport, GeneratorReport, Latency, MetricReport, Phases,
@@ -120,9 +121,9 @@ pub fn report(endpoints_count: usize, steps_count: usize, name: &str, value: f64
             runs: vec![name()],
             comparable: false,
             differences: vec![name()],
-            detectable: vec![Detectable { series, change, power: value, runs_needed: Some(3) }],
+            detectable: vec![Detectable { series: series.clone(), change, power: value, runs_needed: Some(3) }],
         },
-        history: None,
+        history: Some(history(series, &name(), change, value)),
         comparison: Some(Comparison {
             base: run.clone(),
             differences: vec![name() + "!"],
@@ -134,6 +135,26 @@ pub fn report(endpoints_count: usize, steps_count: usize, name: &str, value: f64
         generator: Some(GeneratorReport { healthy: false, reasons: vec![name()] }),
         timeline: Some(timeline),
         skipped: vec![Skipped { what: name(), reason: name() }],
+    }
+}
+
+/// Two runs before this one; the one before is the first of a change.
+fn history(series: SeriesReference, name: &str, change: Change, value: f64) -> HistoryReport {
+    let run = |number: usize| HistoryRun {
+        run: format!("{name}{number}"),
+        started_at: Some(Timestamp(1_795_500_000_000_000_000)),
+        commit: Some(name.to_owned()),
+        value: Some(value * number as f64),
+        regressed: number == 2,
+    };
+    let first = format!("{name}2");
+    let changed = HistoryChange { since_run: first.clone(), earliest_run: first.clone(), latest_run: first, change };
+    HistoryReport {
+        series,
+        unit: Unit::Milliseconds,
+        runs: (1..=3).map(run).collect(),
+        left_out_count: 1,
+        changes: vec![changed],
     }
 }
 

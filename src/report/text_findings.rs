@@ -73,7 +73,7 @@ fn also(series: &[SeriesReference]) -> String {
 }
 
 /// The endpoint or check of a series, as the table of endpoints calls it; else its metric.
-fn short_name(series: &SeriesReference) -> String {
+pub(super) fn short_name(series: &SeriesReference) -> String {
     let tag = |name: &str| series.tags.get(name).filter(|value| !value.is_empty());
     match (tag("check"), tag("name"), tag("method")) {
         (Some(check), ..) => words::name(&format!("check {check}")),

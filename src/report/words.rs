@@ -11,6 +11,9 @@ use crate::model::time::Timestamp;
 use super::columns::{counted, cut_middle, thousands};
 use super::text::second;
 
+/// A change within it, to both sides, is none that anyone would act on: it is no finding either.
+pub const EQUIVALENT: f64 = 0.05;
+
 /// Columns that a name from outside gets.
 const NAME_COLUMNS: usize = 80;
 /// Columns that a sentence gets: reasons and titles hold names from outside, too.

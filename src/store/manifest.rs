@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::report::{Totals, VerdictKind};
 use crate::model::time::Timestamp;
 
+/// A run that lasts so much longer, or has so many more VUs, is no comparable run.
+const DIFFERENCE_MAX: f64 = 0.1;
+
 /// Raised when older programs could no longer read what is written.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -48,5 +51,20 @@ impl Manifest {
     /// Runs are ordered by when they ran; a run whose input does not tell, by when it was kept.
     pub fn order_key(&self) -> (i64, String) {
         (self.started_at.unwrap_or(self.kept_at).0, self.run_id.clone())
+    }
+
+    /// Says why the run is no measure for one of that duration and as many VUs; none when it is.
+    pub fn incomparable_because(&self, duration_seconds: Option<f64>, vus_max: Option<f64>) -> Option<String> {
+        let differ = |old: Option<f64>, new: Option<f64>| {
+            let (old, new) = old.zip(new)?;
+            ((new - old).abs() > DIFFERENCE_MAX * old.max(new)).then_some((old, new))
+        };
+        if self.partial {
+            return Some("is partial".to_owned());
+        }
+        if let Some((old, new)) = differ(self.duration_seconds, duration_seconds) {
+            return Some(format!("took {old:.0} s, this one {new:.0} s"));
+        }
+        differ(self.totals.vus_max, vus_max).map(|(old, new)| format!("had at most {old} VUs, this one {new}"))
     }
 }

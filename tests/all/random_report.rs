@@ -385,7 +385,7 @@ fn history() -> BoxedStrategy<HistoryReport> {
                 change,
             });
             let changes = changes.collect();
-            HistoryReport { series, unit: Unit::Milliseconds, runs, changes }
+            HistoryReport { series, unit: Unit::Milliseconds, runs, left_out_count: 3, changes }
         })
         .boxed()
 }

@@ -6,7 +6,7 @@ use crate::model::comparison::{Comparison, ComparisonRow};
 use crate::model::finding::{Direction, Scale};
 use crate::model::report::AnalysisReport;
 use crate::report::columns::counted;
-use crate::report::words::{figure, point};
+use crate::report::words::{EQUIVALENT, figure, point};
 
 use super::escape::{name, text};
 use super::{endpoints, findings, marks, section};
@@ -47,7 +47,11 @@ pub fn comparison(page: &mut String, report: &AnalysisReport) -> Result {
     for words in [&base.branch, &base.commit, &base.k6_version].into_iter().flatten() {
         write!(page, ", {}", name(words, 40))?;
     }
-    writeln!(page, ".</p>")?;
+    writeln!(
+        page,
+        ". Intervals hold the true change with 95 %; the grey band, {:.0} % to both sides of none, is as good as the same.</p>",
+        100.0 * EQUIVALENT
+    )?;
     if comparison.rows.is_empty() {
         return writeln!(page, "<p class=\"quiet-line\">The two runs have no figure in common.</p></section>");
     }

@@ -4,6 +4,7 @@ use std::fmt::{Result, Write};
 
 use crate::model::history::{HistoryReport, HistoryRun};
 use crate::model::report::AnalysisReport;
+use crate::report::charts::runs::{band, known};
 use crate::report::columns::counted;
 use crate::report::words::{figure, point, series};
 
@@ -15,18 +16,21 @@ const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 76.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 30.0;
-/// A change within it is none that anyone would act on: it is no finding either.
-const EQUIVALENT: f64 = 0.05;
-/// Of the runs before, as many are drawn.
-const RUNS_MAX: usize = 200;
 
 pub fn history(page: &mut String, report: &AnalysisReport) -> Result {
     let Some(history) = report.history.as_ref().filter(|history| history.runs.len() > 1) else { return Ok(()) };
     section(page, "history", "Over the runs", &counted(history.runs.len() as u64, "run"))?;
+    let left_out = match history.left_out_count {
+        0 => String::new(),
+        count => format!(
+            " {} of another load or duration, partial, or older still: not shown.",
+            counted(count as u64, "run")
+        ),
+    };
     writeln!(
         page,
         "<p class=\"muted\">{} of each run, oldest first. The band is 5 % to both sides of the middle of the runs before, which \
-         is as good as the same; a change is dated by a line.</p>",
+         is as good as the same; a change is dated by a line.{left_out}</p>",
         text(&series(&history.series))
     )?;
     page.push_str("<figure class=\"runs\" tabindex=\"0\" aria-label=\"The latency over the runs\">");
@@ -52,13 +56,9 @@ pub fn history(page: &mut String, report: &AnalysisReport) -> Result {
 }
 
 fn picture(page: &mut String, history: &HistoryReport) -> Result {
-    let runs = &history.runs[history.runs.len().saturating_sub(RUNS_MAX)..];
-    let known = || runs.iter().filter_map(|run| run.value).filter(|value| value.is_finite());
-    let before = runs[..runs.len() - 1].iter().filter(|run| !run.regressed).filter_map(|run| run.value);
-    let middle = middle(before.filter(|value| value.is_finite()).collect());
-    let band = middle.map(|middle| (middle * (1.0 - EQUIVALENT), middle * (1.0 + EQUIVALENT)));
-    let band = band.filter(|(low, high)| low.is_finite() && high.is_finite());
-    let ends = || known().chain(band.into_iter().flat_map(|(low, high)| [low, high]));
+    let runs = &history.runs;
+    let band = band(history);
+    let ends = || runs.iter().filter_map(known).chain(band.into_iter().flat_map(|(low, high)| [low, high]));
     let (least, most) =
         ends().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| (least.min(value), most.max(value)));
     // Halves, since the distance of two floats may be none.
@@ -90,7 +90,7 @@ fn picture(page: &mut String, history: &HistoryReport) -> Result {
     }
     write!(page, "<path class=\"line\" d=\"{}\"/>", line(runs, &x, &y))?;
     for (index, run) in runs.iter().enumerate() {
-        let Some(value) = run.value.filter(|value| value.is_finite()) else { continue };
+        let Some(value) = known(run) else { continue };
         let class = match (run.regressed, index + 1 == runs.len()) {
             (true, _) => "bad",
             (false, true) => "now",
@@ -122,7 +122,7 @@ fn line(runs: &[HistoryRun], x: &dyn Fn(usize) -> f64, y: &dyn Fn(f64) -> f64) -
     let mut path = String::new();
     let mut is_drawing = false;
     for (index, run) in runs.iter().enumerate() {
-        let value = run.value.filter(|value| value.is_finite());
+        let value = known(run);
         if let Some(value) = value {
             path += &format!("{}{:.1} {:.1}", if is_drawing { 'L' } else { 'M' }, x(index), y(value));
         }
@@ -135,9 +135,4 @@ fn title(run: &HistoryRun, value: f64, history: &HistoryReport) -> String {
     let start = run.started_at.map_or(String::new(), |start| format!(", {} UTC", crate::report::text::second(start)));
     let commit = run.commit.as_ref().map_or(String::new(), |commit| format!(", commit {commit}"));
     format!("{}: {}{start}{commit}", run.run, figure(value, history.unit))
-}
-
-fn middle(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }

@@ -3,8 +3,9 @@
 
 use std::fmt::Write;
 
-use crate::model::finding::{Change, Direction, Severity};
+use crate::model::finding::{Change, Direction, Scale, Severity};
 use crate::model::report::VerdictKind;
+use crate::report::words::EQUIVALENT;
 
 /// Points of a line without axes: more are not seen in so little room.
 const SPARK_POINTS: usize = 60;
@@ -67,7 +68,7 @@ pub fn direction(direction: Option<Direction>) -> (&'static str, &'static str) {
     }
 }
 
-/// Draws a change and its interval around zero; what goes beyond `reach` to either side ends in an arrow.
+/// Draws a change and its interval around zero, a ratio's against the band that is as good as the same; what goes beyond `reach` to either side ends in an arrow.
 pub fn interval(change: &Change, tone: &str, reach: f64) -> String {
     const WIDTH: f64 = 140.0;
     let middle = WIDTH / 2.0;
@@ -78,6 +79,14 @@ pub fn interval(change: &Change, tone: &str, reach: f64) -> String {
          <path class=\"axis\" d=\"M2 8H{:.0}\"/><path class=\"zero\" d=\"M{middle} 1V15\"/>",
         WIDTH - 2.0
     );
+    if change.scale == Scale::Ratio {
+        let (from, until) = (at(-EQUIVALENT), at(EQUIVALENT));
+        let width = until - from;
+        push(
+            &mut svg,
+            format_args!("<rect class=\"band\" x=\"{from:.1}\" y=\"0\" width=\"{width:.1}\" height=\"16\"/>"),
+        );
+    }
     if let (Some(low), Some(high)) = (change.low, change.high) {
         let (from, until) = (at(low), at(high));
         push(
@@ -145,7 +154,6 @@ fn push(svg: &mut String, words: std::fmt::Arguments) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::finding::Scale;
 
     #[test]
     fn a_gap_lifts_the_pen() {

@@ -67,7 +67,7 @@ pub fn charts(page: &mut String, report: &AnalysisReport) -> Result {
         "<noscript><p class=\"quiet-line\">These charts are still; with scripts they can be zoomed and read off.</p>"
     )?;
     // The heat map has a rectangle for each of its cells, which is too much for a page that most see with scripts.
-    charts::charts(report)
+    charts::over_time(report)
         .iter()
         .filter(|chart| chart.name != "heat")
         .try_for_each(|chart| writeln!(page, "<div class=\"still\">{}</div>", chart.svg))?;
