@@ -3,27 +3,28 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 
 use crate::engine::baseline::Baseline;
 use crate::engine::live::Live;
-use crate::engine::{self, Analysis, Keep, Request};
+use crate::engine::{self, Keep, Request};
 use crate::ingest::bytes::End;
 use crate::ingest::folder;
 use crate::ingest::input::{self, Input};
 use crate::model::metric::ThresholdSource;
-use crate::model::report::{AnalysisReport, Skipped};
+use crate::model::report::{AnalysisReport, Skipped, VerdictKind};
 use crate::model::run::RunLabels;
 use crate::model::threshold::Expression;
 use crate::model::time::Timestamp;
-use crate::store::baselines;
+use crate::store::{Store, baselines};
 
 use super::answer::{self, Answer};
 use super::baseline;
 use super::config::{Config, QuietSeconds};
+use super::confirm::Confirm;
 use super::fail_on::FailOnArgument;
 use super::known_run::known_run;
 use super::{StoreArgument, UsageError, attempt, exit, key_value, nanoseconds, progress};
@@ -71,6 +72,8 @@ pub struct Analyze {
     no_store: bool,
     #[command(flatten)]
     store: StoreArgument,
+    #[command(flatten)]
+    confirm: Confirm,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -78,6 +81,7 @@ const EXAMPLES: &str = "Examples:
   tidemark analyze pod-1.json pod-2.json pod-3.json
   tidemark analyze results/
   tidemark analyze --follow k6.json
+  tidemark analyze k6.json --confirm 2 -- k6 run --out json=k6.json script.js
   k6 run --out json=- script.js | tidemark analyze - --format json";
 
 const QUIET_SECONDS_DEFAULT: QuietSeconds = QuietSeconds(10.0);
@@ -91,28 +95,55 @@ impl Analyze {
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             signal_hook::flag::register(signal, stop.clone()).context("failed to listen for signals")?;
         }
-        let store = if self.no_store { None } else { Some(self.store.open(config)?) };
+        let inputs: Vec<&Path> = self.inputs.iter().map(PathBuf::as_path).collect();
+        self.confirm.check(&inputs, !self.no_store)?;
+        let store = if self.no_store { None } else { Some(self.store.create(config)?) };
+        let is_stopped = || stop.load(Ordering::Relaxed);
+        let mut k6_exit_code = self.k6_exit_code;
+        let mut report = self.judged(config, store.as_ref(), k6_exit_code, &stop)?;
+        let mut runs = vec![report.run.id.clone()];
+        for round in 1..=self.confirm.rounds() {
+            if report.verdict.kind != VerdictKind::Suspect || is_stopped() {
+                break;
+            }
+            k6_exit_code = self.confirm.run_again(round)?;
+            report = self.judged(config, store.as_ref(), k6_exit_code, &stop)?;
+            if runs.contains(&report.run.id) {
+                let inputs: Vec<String> = inputs.iter().map(|input| input.display().to_string()).collect();
+                anyhow::bail!("--confirm found no new run in {} after its command had ended", inputs.join(", "));
+            }
+            runs.push(report.run.id.clone());
+        }
+        let kept = store
+            .map_or("not kept".to_owned(), |store| format!("kept in {} as {}", store.location, runs.join(", then ")));
+        self.answer.tell(&report, &kept)?;
+        Ok(if is_stopped() { exit::INTERRUPTED } else { self.exit_code(config, k6_exit_code, &report) })
+    }
+
+    /// Reads the inputs, keeps them as a run, judges it.
+    fn judged(
+        &self,
+        config: &Config,
+        store: Option<&Store>,
+        k6_exit_code: Option<i32>,
+        stop: &Arc<AtomicBool>,
+    ) -> anyhow::Result<AnalysisReport> {
         let now = SystemTime::now();
-        if let Some(store) = &store {
+        if let Some(store) = store {
             store.delete_abandoned(now)?;
         }
-        let folder::Expanded { paths, left_out } = self.expand(&stop)?;
-        let baseline = self.baseline(config, &stop)?;
-        let inputs = self.open(&paths, config, &stop)?;
+        let folder::Expanded { paths, left_out } = self.expand(stop)?;
+        let baseline = self.baseline(config, stop)?;
+        let inputs = self.open(&paths, config, stop)?;
         let is_live = self.follow || paths.iter().any(|path| path == Path::new("-"));
         let live = (is_live && std::io::stderr().is_terminal()).then(Arc::<Live>::default);
-        let shown = self.show_progress(&inputs, live.clone());
+        // Until the run is judged, the progress is shown and the attempt's folder is ours.
+        let _shown = self.show_progress(&inputs, live.clone());
         let attempt = attempt(now);
-        let claim = store.as_ref().map(|store| store.claim(&attempt)).transpose()?;
-        let keep = store.as_ref().map(|store| Keep { store, attempt, now: Timestamp(nanoseconds(now)) });
-        let request = self.request(config, left_out, baseline, live);
-        let Analysis { report, .. } = engine::analyze(inputs, &request, keep, &stop)?;
-        drop((shown, claim));
-        let kept =
-            store.map_or("not kept".to_owned(), |store| format!("kept in {} as {}", store.location, report.run.id));
-        self.answer.tell(&report, &kept)?;
-        let interrupted = stop.load(std::sync::atomic::Ordering::Relaxed);
-        Ok(if interrupted { exit::INTERRUPTED } else { self.exit_code(config, &report) })
+        let _claim = store.map(|store| store.claim(&attempt)).transpose()?;
+        let keep = store.map(|store| Keep { store, attempt, now: Timestamp(nanoseconds(now)) });
+        let request = Request { k6_exit_code, ..self.request(config, left_out, baseline, live) };
+        Ok(engine::analyze(inputs, &request, keep, stop)?.report)
     }
 
     /// What the command line says, and where it says nothing, the configuration.
@@ -141,7 +172,7 @@ impl Analyze {
                 tags,
             },
             thresholds,
-            k6_exit_code: self.k6_exit_code,
+            k6_exit_code: None,
             left_out,
             baseline,
             live,
@@ -203,8 +234,8 @@ impl Analyze {
         progress::show(read, total, live)
     }
 
-    fn exit_code(&self, config: &Config, report: &AnalysisReport) -> u8 {
-        if self.k6_exit_code.is_some_and(|code| K6_TEST_IS_BAD.contains(&code)) {
+    fn exit_code(&self, config: &Config, k6_exit_code: Option<i32>, report: &AnalysisReport) -> u8 {
+        if k6_exit_code.is_some_and(|code| K6_TEST_IS_BAD.contains(&code)) {
             return exit::BAD_INPUT;
         }
         self.fail_on.exit_code(config, report)

@@ -53,7 +53,7 @@ impl Import {
         } else {
             Box::new(File::open(&self.file).with_context(|| format!("failed to open {}", self.file.display()))?)
         };
-        let store = self.store.open(config)?;
+        let store = self.store.create(config)?;
         let attempt = attempt(SystemTime::now());
         let claim = store.claim(&attempt)?;
         let manifest = store.import(input, &attempt)?;

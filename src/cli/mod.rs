@@ -7,6 +7,7 @@ mod baseline;
 mod carry;
 mod compare;
 pub mod config;
+mod confirm;
 mod fail_on;
 mod history;
 mod known_run;
@@ -94,10 +95,20 @@ struct StoreArgument {
 }
 
 impl StoreArgument {
-    /// Opens what the command line or the environment says, else what the configuration does, else `.tidemark`.
+    /// Opens the store to look at its runs.
     fn open(&self, config: &Config) -> Result<Store, StoreError> {
+        Store::open(self.location(config))
+    }
+
+    /// Opens the store to keep a run in it.
+    fn create(&self, config: &Config) -> Result<Store, StoreError> {
+        Store::create(self.location(config))
+    }
+
+    /// Returns what the command line or the environment says, else what the configuration does, else `.tidemark`.
+    fn location<'a>(&'a self, config: &'a Config) -> &'a str {
         let said = self.store.as_deref().filter(|store| !store.is_empty());
-        Store::open(said.or(config.store.as_deref()).unwrap_or(".tidemark"))
+        said.or(config.store.as_deref()).unwrap_or(".tidemark")
     }
 }
 

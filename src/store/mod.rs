@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
@@ -82,7 +83,16 @@ pub struct Store {
 }
 
 impl Store {
-    /// `location`: a folder, made when it is missing, or the URL of a bucket, such as `s3://bucket/prefix`.
+    /// Opens a store to keep runs in: a folder is made when it is missing.
+    pub fn create(location: &str) -> Result<Store, StoreError> {
+        if !location.contains("://") {
+            std::fs::create_dir_all(location)
+                .map_err(|error| StoreError::Open { location: location.to_owned(), cause: error.into() })?;
+        }
+        Store::open(location)
+    }
+
+    /// Opens a store to look at what is kept. `location`: a folder, or the URL of a bucket, such as `s3://bucket/prefix`.
     pub fn open(location: &str) -> Result<Store, StoreError> {
         let failed =
             |cause: Box<dyn std::error::Error + Send + Sync>| StoreError::Open { location: location.to_owned(), cause };
@@ -97,8 +107,10 @@ impl Store {
             let settings = environment.filter(|(name, _)| name.starts_with("aws_"));
             let (objects, root) = object_store::parse_url_opts(&url, settings).map_err(|error| failed(error.into()))?;
             (Arc::from(objects), root, None)
+        } else if !std::path::Path::new(location).exists() {
+            // Nothing was kept yet, and a question makes no folder.
+            (Arc::new(InMemory::new()), Path::default(), None)
         } else {
-            std::fs::create_dir_all(location).map_err(|error| failed(error.into()))?;
             let local = LocalFileSystem::new_with_prefix(location).map_err(|error| failed(error.into()))?;
             (Arc::new(local.with_automatic_cleanup(true)), Path::default(), Some(PathBuf::from(location)))
         };

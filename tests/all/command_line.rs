@@ -262,3 +262,14 @@ fn the_schema_of_the_configuration_takes_what_the_program_takes() {
         assert!(description.contains("Default: "), "{name} does not tell its default");
     }
 }
+
+#[test]
+fn a_question_to_a_store_that_is_not_there_makes_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = |arguments: &[&str]| stdout(&run(folder.path(), arguments));
+    assert_eq!(asked(&["query", "SELECT count(*) AS runs FROM runs", "--format", "csv"]), "runs\n0\n");
+    asked(&["history"]);
+    let output = run(folder.path(), &["report", "last"]);
+    assert!(stderr(&output).contains("no run \"last\" in the store"), "{}", stderr(&output));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

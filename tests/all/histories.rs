@@ -11,33 +11,38 @@ use crate::front_door::{tidemark, with_stdin};
 const DAY_SECONDS: i64 = 86_400;
 
 /// A test that is run once a day, and differs by 2 % from day to day by itself.
-struct Nightly<'f> {
+pub struct Nightly<'f> {
     folder: &'f Path,
     random: Random,
     day: i64,
 }
 
 impl Nightly<'_> {
-    fn new(folder: &Path, seed: u64) -> Nightly<'_> {
+    pub fn new(folder: &Path, seed: u64) -> Nightly<'_> {
         println!("seed {seed}");
         Nightly { folder, random: Random(seed), day: 0 }
     }
 
     /// Analyses the next run, `factor` times as slow as the usual one; returns its report and the exit code.
-    fn run(&mut self, factor: f64, more: &[&str]) -> (Value, i32) {
+    pub fn run(&mut self, factor: f64, more: &[&str]) -> (Value, i32) {
         self.run_as(&Course { level: factor, ..STEADY }, more)
     }
 
     fn run_as(&mut self, course: &Course, more: &[&str]) -> (Value, i32) {
-        self.day += 1;
-        let level = course.level * (0.02 * self.random.normal()).exp();
-        let course = Course { level, at: self.day * DAY_SECONDS, ..*course };
-        let text = stream(self.random.0 ^ self.day as u64, &course);
+        let text = self.drawn(course);
         let arguments = [&["analyze", "-", "--format", "json", "--test", "nightly"], more].concat();
         let output = with_stdin(tidemark(self.folder).args(arguments), &text);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|cause| panic!("{cause}: {error}"));
         (report, output.status.code().unwrap())
+    }
+
+    /// What k6 would write of the next run.
+    pub fn drawn(&mut self, course: &Course) -> Vec<u8> {
+        self.day += 1;
+        let level = course.level * (0.02 * self.random.normal()).exp();
+        let course = Course { level, at: self.day * DAY_SECONDS, ..*course };
+        stream(self.random.0 ^ self.day as u64, &course)
     }
 }
 
@@ -102,6 +107,10 @@ fn one_bad_run_is_suspect_and_does_not_spoil_the_baseline() {
     let (report, exit_code) = nightly.run(1.35, &[]);
     assert_eq!((verdict(&report), exit_code), ("suspect", 0), "{:#}", report["findings"]);
     assert_eq!(findings(&report)[0]["suspect"], true);
+    // It says how far this run is off, not how far a step would be that nobody knows of yet.
+    let change = &findings(&report)[0]["change"];
+    let (low, high) = (change["low"].as_f64().unwrap(), change["high"].as_f64().unwrap());
+    assert!(low > 0.2 && low < 0.35 && high > 0.35 && high < 0.6, "{change:#}");
     let reason = report["verdict"]["reasons"][0].as_str().unwrap();
     assert!(reason.ends_with("in this run alone after 9 earlier ones"), "{reason}");
     let (report, exit_code) = nightly.run(1.0, &[]);
