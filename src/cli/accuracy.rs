@@ -11,8 +11,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::detect::{labelled, scored};
+use crate::stats::on_cores::on_cores;
 
-use super::{UsageError, cores, print};
+use super::{UsageError, print};
 
 /// A longer line is no case: the longest histories have a megabyte.
 const LINE_BYTES_MAX: u64 = 256 << 20;
@@ -100,20 +101,7 @@ fn of_kind<Case: DeserializeOwned + Send, Verdict: Send, Truth: DeserializeOwned
     let truths: Vec<Truth> = packed(&folder.join(format!("{kind}.truth.jsonl.gz")))?;
     let cases: Vec<Case> = packed(&folder.join(format!("{kind}.cases.jsonl.gz")))?;
     let count = cases.len();
-    // Cases do not know of each other, so each core takes the next one.
-    let next = std::sync::Mutex::new(cases.into_iter());
-    let judged = || {
-        let take = || next.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
-        std::iter::from_fn(take).map(judge).collect::<Vec<Verdict>>()
-    };
-    let verdicts = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores()).map(|_| scope.spawn(judged)).collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().expect("a panic has ended the process"))
-            .collect::<Vec<Verdict>>()
-    });
-    Ok((count, score(&truths, &verdicts)))
+    Ok((count, score(&truths, &on_cores(cases, judge))))
 }
 
 /// Reads a gzip of JSON, one object a line.

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use crate::model::blocks::{Block, BlockSeries};
 use crate::model::series::SeriesKey;
+use crate::stats::on_cores::on_cores;
 use crate::stats::power::{self, chance_of_conviction};
 use crate::stats::regression::{self, DRIFTING, Decision, Judgement, Level};
 use crate::stats::robust::{MAD_TO_SIGMA, median};
@@ -155,19 +156,20 @@ pub fn judge(past: &[PastRun], newest: &[BlockSeries], trends: &[&str]) -> Vec<J
     let runs: Vec<Runs> = judged_series.filter_map(|series| Runs::of(&past, series)).collect();
     let sequences: Vec<(&Runs, Vec<Sequence>)> = runs.iter().map(|runs| (runs, runs.sequences())).collect();
     let sisters: Vec<Sisters> = sequences.iter().map(|(_, sequences)| Sisters::of(sequences)).collect();
-    let mut all = Vec::new();
-    for (own, (runs, sequences)) in sequences.iter().enumerate() {
+    let of_series = |own: usize| {
+        let (runs, sequences) = &sequences[own];
         // All figures of a series share its runs: its own must not count as sisters.
         let others = || sisters.iter().enumerate().filter(move |(index, _)| *index != own).map(|(_, sister)| sister);
         let level: Vec<Sister> = others().flat_map(|sisters| sisters.level.iter().copied()).collect();
         let shape: Vec<Sister> = others().flat_map(|sisters| sisters.shapes.iter().copied()).collect();
         let beliefs = [shrunk(DeviationPrior::LEVEL, &level), shrunk(DeviationPrior::SHAPE, &shape)];
-        all.extend(judged(runs.key, sequences, beliefs, Asked::Worse));
+        let mut all = judged(runs.key, sequences, beliefs, Asked::Worse);
         if sequences.iter().any(Sequence::may_be_better) {
             all.extend(judged(runs.key, sequences, beliefs, Asked::Better));
         }
-    }
-    all
+        all
+    };
+    on_cores((0..sequences.len()).collect(), of_series).into_iter().flatten().collect()
 }
 
 /// An earlier run, to look its series up.

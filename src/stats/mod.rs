@@ -11,6 +11,7 @@ pub mod monotone;
 pub mod multiplicity;
 pub mod noise;
 pub mod normal;
+pub mod on_cores;
 pub mod power;
 pub mod quantile;
 pub mod regression;
