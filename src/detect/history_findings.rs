@@ -152,7 +152,12 @@ fn applied(moved: &Moved, judged: Option<&Judged>, asked: Asked) -> Moved {
             let change = judgement.drift.change;
             (change, change - reach, change + reach)
         }
-        Asked::Stands | Asked::Suspect => (judgement.effect, judgement.low, judgement.high),
+        // Of a run that stands alone, how far it stands off: whether a step is behind it is what nobody knows yet.
+        Asked::Suspect => {
+            let reach = 1.96 * judgement.departure_deviation;
+            (judgement.departure, judgement.departure - reach, judgement.departure + reach)
+        }
+        Asked::Stands => (judgement.effect, judgement.low, judgement.high),
     };
     let is_turned = judged.is_worse == (judged.figure == super::history::Figure::Rate);
     let (effect, low, high) = if is_turned { (-effect, -high, -low) } else { (effect, low, high) };

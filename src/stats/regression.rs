@@ -71,6 +71,10 @@ pub struct Judgement {
     pub effect: f64,
     pub low: f64,
     pub high: f64,
+    /// How far the newest run alone is off the level of those before, and the standard deviation of what that says of a change:
+    /// its own error, and by how much runs differ by themselves.
+    pub departure: f64,
+    pub departure_deviation: f64,
     /// Probability that nothing has changed.
     pub unchanged: f64,
     /// Probability that the newest run alone is off: a bad one, or the first of a step.
@@ -135,6 +139,8 @@ pub fn judge(level: &Level, shape: Option<&[RunStatistic]>, belief: DeviationPri
     } else {
         Decision::Unchanged
     };
+    let mut departures = vec![departure(runs, by_level)];
+    departures.extend(shape.zip(by_shape.as_ref()).map(|(shape, fit)| departure(shape, fit)));
     let runs_since = (1..=upwards.len()).max_by(|left, right| upwards[left - 1].total_cmp(&upwards[right - 1]));
     Judgement {
         decision,
@@ -145,12 +151,22 @@ pub fn judge(level: &Level, shape: Option<&[RunStatistic]>, belief: DeviationPri
         effect: effects.quantile(0.5),
         low: effects.quantile(0.025),
         high: effects.quantile(0.975),
+        departure: departures.iter().map(|(off, _)| off).sum(),
+        departure_deviation: departures.iter().map(|(_, variance)| variance).sum::<f64>().sqrt(),
         unchanged: hypotheses.unchanged,
         newest_is_off,
         drift: *drift,
         drift_probability: hypotheses.drift,
         noise: by_level.noise.clone(),
     }
+}
+
+/// Returns how far the newest run is off the level of those before, and the variance of that as a change.
+fn departure(runs: &[RunStatistic], fit: &Fit) -> (f64, f64) {
+    let Some((newest, before)) = runs.split_last() else { return (0.0, 0.0) };
+    let between: f64 = fit.noise.iter().map(|noise| noise.weight * noise.deviation.powi(2)).sum();
+    let of_level = between / before.len().max(1) as f64;
+    (newest.value - fit.level, between + of_level + newest.standard_error.powi(2))
 }
 
 /// Posterior probabilities of all that may have happened; steps by the count of runs since, from 1 on.
@@ -237,6 +253,14 @@ mod tests {
     }
 
     /// Expected values: `python tests/independent/step.py write 1000`, which integrates the same model by other numerics.
+    #[test]
+    fn a_run_alone_says_how_far_it_is_off() {
+        let judged = judged(&[0.02, -0.02, 0.0, 0.01, -0.01, 0.02, -0.02, 0.0, 0.3]);
+        assert_eq!(judged.decision, Decision::Suspect);
+        assert!((judged.departure - 0.3).abs() < 1e-12, "{judged:?}");
+        assert!((0.015..0.06).contains(&judged.departure_deviation), "{judged:?}");
+    }
+
     #[test]
     fn an_independent_implementation_agrees_on_a_thousand_cases() {
         // Three runs, one of them off by half: only there are no change and a drift, which is none of three runs, told apart worse.
