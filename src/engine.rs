@@ -221,7 +221,7 @@ fn of_samples(
     let by_samples = ended_at.zip(started_at).map(|(end, start)| end.seconds_since(start));
     let duration_seconds = by_k6.or(by_samples).filter(|seconds| *seconds > 0.0);
     let all_thresholds = all_thresholds(aggregate, &own, request);
-    let figures = figures(aggregate, duration_seconds, &thresholds::percentages(&all_thresholds))?;
+    let mut figures = figures(aggregate, duration_seconds, &thresholds::percentages(&all_thresholds))?;
     let (mut thresholds, mut skipped) = thresholds::judge(&all_thresholds, &figures.metrics);
     skipped.extend(blind_spots(aggregate, &figures, &all_thresholds));
     skipped.extend(others);
@@ -239,6 +239,8 @@ fn of_samples(
         ..run_report(run_id, request)
     };
     let phases = phases::phases(&aggregate.load);
+    figures.totals.arrivals_per_second =
+        phases::arrivals_per_second(&aggregate.load, &figures.metrics, run.duration_seconds);
     Ok(report(run, figures, thresholds, phases, skipped))
 }
 

@@ -86,7 +86,7 @@ fn changes(runs: &[&Manifest]) -> String {
     let of_test = |((test, environment), all): (&(&str, &str), &Vec<&Manifest>)| {
         let newest = all.iter().rev().find(|run| !run.partial)?;
         let is_comparable =
-            |run: &&&Manifest| run.incomparable_because(newest.duration_seconds, newest.totals.vus_max).is_none();
+            |run: &&&Manifest| run.incomparable_because(newest.duration_seconds, &newest.totals).is_none();
         let runs: Vec<DatedRun> = all
             .iter()
             .filter(is_comparable)

@@ -9,12 +9,14 @@ use crate::model::timeline::Timeline;
 const DURATION_DIFFERENCE: f64 = 0.1;
 /// Shorter differences are k6's own: its graceful stop.
 const DURATION_SECONDS_MIN: f64 = 3.0;
-/// Of the most VUs.
-const VUS_DIFFERENCE: f64 = 0.05;
-/// Of the most VUs, on average over the run.
+/// Of the most VUs, or of the iterations that were due.
+const LOAD_DIFFERENCE: f64 = 0.05;
+/// Of the most load, on average over the run.
 const SHAPE_DIFFERENCE: f64 = 0.1;
-/// At so many moments the VUs of both runs are compared.
-const SHAPE_MOMENTS: usize = 20;
+/// At so many moments the loads of both runs are compared.
+const MOMENTS: usize = 20;
+/// Two counts alike in the mean differ by 1.1 of their standard deviation on average.
+const SHAPE_SIGMAS: f64 = 2.0;
 const NAMES_SHOWN: usize = 3;
 
 /// Something besides the system under test that is not the same.
@@ -64,7 +66,7 @@ fn known_and_different(left: &Option<String>, right: &Option<String>) -> bool {
     left.is_some() && right.is_some() && left != right
 }
 
-/// Of duration, VUs and their course.
+/// Of duration, load and its course.
 fn load_differences(base: &AnalysisReport, current: &AnalysisReport) -> Vec<String> {
     let mut differences = Vec::new();
     if let (Some(old), Some(new)) = (base.run.duration_seconds, current.run.duration_seconds) {
@@ -73,35 +75,66 @@ fn load_differences(base: &AnalysisReport, current: &AnalysisReport) -> Vec<Stri
             differences.push(format!("another duration: {old:.0} s, not {new:.0} s"));
         }
     }
-    let vus = base.totals.vus_max.zip(current.totals.vus_max);
-    match vus {
-        Some((old, new)) if (new - old).abs() > VUS_DIFFERENCE * old.max(new) => {
-            differences.push(format!("another load: at most {old} VUs, not {new}"));
-        }
-        _ => {
-            let shapes = base.timeline.as_ref().zip(current.timeline.as_ref());
-            if shapes.is_some_and(|(old, new)| shape_difference(old, new) > SHAPE_DIFFERENCE) {
-                differences.push("another load shape: the VUs take another course".to_owned());
-            }
-        }
-    }
+    differences.extend(if base.totals.arrivals_per_second.or(current.totals.arrivals_per_second).is_some() {
+        arrivals_difference(base, current)
+    } else {
+        vus_difference(base, current)
+    });
     differences
 }
 
-/// Returns how far the VUs are apart on average at the same part of both runs, as a fraction of the most of them.
-fn shape_difference(old: &Timeline, new: &Timeline) -> f64 {
-    let most = old.vus.iter().chain(&new.vus).flatten().fold(0.0f64, |most, vus| most.max(*vus));
-    let at = |timeline: &Timeline, moment: usize| {
-        let index = (moment * timeline.vus.len() + timeline.vus.len() / 2) / SHAPE_MOMENTS;
-        timeline.vus.get(index).copied().flatten()
-    };
-    let apart: Vec<f64> =
-        (0..SHAPE_MOMENTS).filter_map(|moment| Some((at(old, moment)? - at(new, moment)?).abs())).collect();
-    // Most moments must be known of both, and VUs have been there at all.
-    if most <= 0.0 || apart.len() * 2 < SHAPE_MOMENTS {
+fn vus_difference(base: &AnalysisReport, current: &AnalysisReport) -> Option<String> {
+    match base.totals.vus_max.zip(current.totals.vus_max) {
+        Some((old, new)) if (new - old).abs() > LOAD_DIFFERENCE * old.max(new) => {
+            Some(format!("another load: at most {old} VUs, not {new}"))
+        }
+        _ => {
+            let (old, new) = base.timeline.as_ref().zip(current.timeline.as_ref())?;
+            let at = |timeline: &Timeline, moment: usize| {
+                let index = (moment * timeline.vus.len() + timeline.vus.len() / 2) / MOMENTS;
+                timeline.vus.get(index).copied().flatten()
+            };
+            let is_other = apart(|moment| at(old, moment), |moment| at(new, moment)) > SHAPE_DIFFERENCE;
+            is_other.then(|| "another load shape: the VUs take another course".to_owned())
+        }
+    }
+}
+
+fn arrivals_difference(base: &AnalysisReport, current: &AnalysisReport) -> Option<String> {
+    let due = |report: &AnalysisReport| report.totals.iterations_due_per_second(report.run.duration_seconds);
+    match due(base).zip(due(current)) {
+        Some((old, new)) if (new - old).abs() > LOAD_DIFFERENCE * old.max(new) => {
+            Some(format!("another load: {old:.1} iterations/s were due, not {new:.1}"))
+        }
+        _ => {
+            let (old, new) = base.timeline.as_ref().zip(current.timeline.as_ref())?;
+            // Few iterations a moment are more or fewer by chance.
+            let fewest = due(base)?.min(due(current)?) * base.run.duration_seconds? / MOMENTS as f64;
+            let by_chance = fewest.max(1.0).sqrt().recip();
+            let is_other = apart(|moment| arrivals(old, moment), |moment| arrivals(new, moment))
+                > SHAPE_DIFFERENCE.max(SHAPE_SIGMAS * by_chance);
+            is_other.then(|| "another load shape: the arrival rate takes another course".to_owned())
+        }
+    }
+}
+
+/// Returns how many iterations were due a second in one of `MOMENTS` equal parts of the run.
+fn arrivals(timeline: &Timeline, moment: usize) -> Option<f64> {
+    let steps = timeline.iterations_per_second.len();
+    let part = moment * steps / MOMENTS..((moment + 1) * steps / MOMENTS).max(moment * steps / MOMENTS + 1);
+    let sum = |rates: &[Option<f64>]| rates.get(part.clone()).map(|rates| rates.iter().flatten().sum::<f64>());
+    Some((sum(&timeline.iterations_per_second)? + sum(&timeline.dropped_iterations_per_second)?) / part.len() as f64)
+}
+
+/// Returns how far two loads are apart on average at the same part of both runs, as a fraction of the most of them.
+fn apart(old: impl Fn(usize) -> Option<f64>, new: impl Fn(usize) -> Option<f64>) -> f64 {
+    let pairs: Vec<(f64, f64)> = (0..MOMENTS).filter_map(|moment| old(moment).zip(new(moment))).collect();
+    let most = pairs.iter().fold(0.0f64, |most, (old, new)| most.max(*old).max(*new));
+    // Most moments must be known of both, and a load have been there at all.
+    if most <= 0.0 || pairs.len() * 2 < MOMENTS {
         0.0
     } else {
-        apart.iter().sum::<f64>() / apart.len() as f64 / most
+        pairs.iter().map(|(old, new)| (old - new).abs()).sum::<f64>() / pairs.len() as f64 / most
     }
 }
 

@@ -152,8 +152,9 @@ fn method(has_intervals: bool, history: &History) -> String {
         ),
         runs_count => format!(
             "Findings are judged by {runs_count} earlier runs: a Bayesian model of a step at one of the newest runs, of single \
-             bad runs and of a slow drift; how far runs differ by themselves is taken from those runs. The table compares \
-             with the last one alone."
+             bad runs and of a slow drift; how far runs differ by themselves is taken from those runs. Of runs without a \
+             change fewer than one in 100 is called regressed, however many were judged before: a limit that tightened from \
+             run to run would go blind over the years. The table compares with the last run alone."
         ),
     };
     format!(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::report::Phases;
+use crate::model::report::{MetricReport, Phases};
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 use crate::tables::aggregate::Load;
 
@@ -14,6 +14,9 @@ const LEVEL: f64 = 0.9;
 const RATE_LEVEL: f64 = 0.8;
 /// Seconds over which the rate is averaged: iterations of some seconds' length come in bursts.
 const RATE_SECONDS: usize = 5;
+
+/// With fewer VUs at work than this part of those that are allocated, they were not what was planned.
+const ALLOCATED_SHARE: f64 = 0.5;
 
 /// Thirty days: longer than any soak test, short enough for a list of its seconds.
 const SPAN_SECONDS_MAX: i64 = 30 * 86_400;
@@ -35,6 +38,27 @@ pub fn phases(load: &BTreeMap<i64, Load>) -> Phases {
     };
     let (from, until) = steady.unzip();
     Phases { steady_from: from.map(Timestamp), steady_until: until.map(Timestamp), rule: RULE.to_owned() }
+}
+
+/// Returns the iterations that were due a second, if an arrival rate made the load; none where the VUs did.
+///
+/// `metrics`: of the whole run.
+pub fn arrivals_per_second(
+    load: &BTreeMap<i64, Load>,
+    metrics: &[MetricReport],
+    duration_seconds: Option<f64>,
+) -> Option<f64> {
+    let vus: Vec<f64> = load.values().filter_map(|load| load.vus).collect();
+    let value = |metric: &str, value: &str| {
+        metrics.iter().find(|known| known.name == metric).and_then(|metric| metric.values.get(value).copied())
+    };
+    let most = vus.iter().copied().fold(0.0, f64::max);
+    let is_idle = value("vus_max", "max").is_some_and(|allocated| most < ALLOCATED_SHARE * allocated);
+    if vus.is_empty() || are_planned(&vus) && !is_idle {
+        return None;
+    }
+    let due = value("iterations", "count")? + value("dropped_iterations", "count").unwrap_or(0.0);
+    duration_seconds.filter(|seconds| *seconds > 0.0).map(|seconds| due / seconds)
 }
 
 fn steady_rate(load: &BTreeMap<i64, Load>) -> Option<(i64, i64)> {

@@ -148,5 +148,5 @@ fn unfit_because(manifest: &Manifest, report: &AnalysisReport) -> Option<String>
     if manifest.regressed_since.is_some() || manifest.verdict == VerdictKind::ThresholdsFailed {
         return Some(format!("ended as {}", manifest.verdict.name()));
     }
-    manifest.incomparable_because(report.run.duration_seconds, report.totals.vus_max)
+    manifest.incomparable_because(report.run.duration_seconds, &report.totals)
 }

@@ -68,7 +68,7 @@ pub fn past(
 }
 
 fn incomparable_because(manifest: &Manifest, report: &AnalysisReport) -> Option<String> {
-    manifest.incomparable_because(report.run.duration_seconds, report.totals.vus_max)
+    manifest.incomparable_because(report.run.duration_seconds, &report.totals)
 }
 
 /// Returns the p95 latency of the newest comparable ones of the `earlier` runs and of `report`'s, with the changes since;

@@ -116,8 +116,20 @@ pub struct Totals {
     pub checks_passed_count: Option<u64>,
     pub checks_failed_count: Option<u64>,
     pub vus_max: Option<f64>,
+    /// Iterations that were due a second, the dropped ones among them; none unless an arrival rate made the load. Then the
+    /// VUs are no plan, but as many as the responses keep waiting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrivals_per_second: Option<f64>,
     pub data_sent_bytes: Option<f64>,
     pub data_received_bytes: Option<f64>,
+}
+
+impl Totals {
+    /// Returns the iterations that were due a second, else those that there were.
+    pub fn iterations_due_per_second(&self, duration_seconds: Option<f64>) -> Option<f64> {
+        let seconds = duration_seconds.filter(|seconds| *seconds > 0.0);
+        self.arrivals_per_second.or_else(|| Some(self.iterations_count? as f64 / seconds?))
+    }
 }
 
 /// One metric or sub-metric over the whole run.

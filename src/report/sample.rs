@@ -98,6 +98,7 @@ pub fn report(endpoints_count: usize, steps_count: usize, name: &str, value: f64
             checks_passed_count: Some(1),
             checks_failed_count: Some(1),
             vus_max: Some(value),
+            arrivals_per_second: Some(value),
             data_sent_bytes: Some(value),
             data_received_bytes: Some(value),
         },

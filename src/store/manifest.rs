@@ -53,8 +53,10 @@ impl Manifest {
         (self.started_at.unwrap_or(self.kept_at).0, self.run_id.clone())
     }
 
-    /// Says why the run is no measure for one of that duration and as many VUs; none when it is.
-    pub fn incomparable_because(&self, duration_seconds: Option<f64>, vus_max: Option<f64>) -> Option<String> {
+    /// Says why the run is no measure for one of that duration and with these totals; none when it is.
+    ///
+    /// Where an arrival rate made the load, the VUs are what the system under test makes of it, and do not tell.
+    pub fn incomparable_because(&self, duration_seconds: Option<f64>, totals: &Totals) -> Option<String> {
         let differ = |old: Option<f64>, new: Option<f64>| {
             let (old, new) = old.zip(new)?;
             ((new - old).abs() > DIFFERENCE_MAX * old.max(new)).then_some((old, new))
@@ -65,6 +67,11 @@ impl Manifest {
         if let Some((old, new)) = differ(self.duration_seconds, duration_seconds) {
             return Some(format!("took {old:.0} s, this one {new:.0} s"));
         }
-        differ(self.totals.vus_max, vus_max).map(|(old, new)| format!("had at most {old} VUs, this one {new}"))
+        if self.totals.arrivals_per_second.or(totals.arrivals_per_second).is_some() {
+            let old = self.totals.iterations_due_per_second(self.duration_seconds);
+            let rates = differ(old, totals.iterations_due_per_second(duration_seconds));
+            return rates.map(|(old, new)| format!("was to start {old:.1} iterations/s, this one {new:.1}"));
+        }
+        differ(self.totals.vus_max, totals.vus_max).map(|(old, new)| format!("had at most {old} VUs, this one {new}"))
     }
 }

@@ -327,6 +327,8 @@ pub(super) fn totals(metrics: &[MetricReport]) -> Totals {
         checks_passed_count: count("checks", "passes"),
         checks_failed_count: count("checks", "fails"),
         vus_max: value("vus", "max"),
+        // Said by `detect::phases`, which sees the course of the VUs.
+        arrivals_per_second: None,
         data_sent_bytes: value("data_sent", "count"),
         data_received_bytes: value("data_received", "count"),
     }

@@ -302,6 +302,7 @@ fn totals() -> BoxedStrategy<Totals> {
             checks_passed_count: counts.3,
             checks_failed_count: counts.4,
             vus_max: figures.2,
+            arrivals_per_second: figures.2,
             data_sent_bytes: figures.3,
             data_received_bytes: figures.4,
         })
