@@ -126,21 +126,21 @@ fn read_and_judge(
     let blocks = frames.as_ref().map(blocks).unwrap_or_default();
     let found;
     let mut history = History::default();
+    let mut earlier = Vec::new();
     let base = match &request.baseline {
         Baseline::Given(known) => Ok(known.base()),
         Baseline::None => Err("--baseline none".to_owned()),
         Baseline::Automatic { since } => match keep {
             Some(keep) => {
-                let mut earlier = baseline::earlier(keep.store, &report, *since)?;
+                earlier = baseline::earlier(keep.store, &report, *since)?;
                 let (past, skipped) = past::past(keep.store, &report, &earlier)?;
                 report.skipped.extend(skipped);
                 report.history = past::over_the_runs(&earlier, &report);
                 history = history_of(past, &blocks, &report);
                 // The run that the table is beside is one of the level before.
-                if let Some(first) = history.first_of_step() {
-                    earlier.truncate(earlier.iter().position(|run| run.run_id == first).unwrap_or(earlier.len()));
-                }
-                found = baseline::automatic(keep.store, &report, &earlier)?;
+                let first = history.first_of_step();
+                let before = earlier.iter().position(|run| Some(run.run_id.as_str()) == first).unwrap_or(earlier.len());
+                found = baseline::automatic(keep.store, &report, &earlier[..before])?;
                 found.as_ref().map(KnownRun::base).map_err(|skipped| skipped.reason.clone())
             }
             None => Err("without a store there are no earlier runs".to_owned()),
@@ -148,6 +148,9 @@ fn read_and_judge(
     };
     let base = base.map_err(|reason| Skipped { what: baseline::WHAT.to_owned(), reason });
     judge_against(&mut report, frames.as_ref(), base, &history, request.k6_exit_code);
+    if let Some(found) = past::found_over_the_runs(&history, &earlier, &report) {
+        report.history = Some(found);
+    }
     if let (Some(writers), Some(keep)) = (writers, keep) {
         commit(writers, &aggregate, &report, &blocks, keep)?;
     }

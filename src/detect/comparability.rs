@@ -104,7 +104,7 @@ fn arrivals_difference(base: &AnalysisReport, current: &AnalysisReport) -> Optio
     let due = |report: &AnalysisReport| report.totals.iterations_due_per_second(report.run.duration_seconds);
     match due(base).zip(due(current)) {
         Some((old, new)) if (new - old).abs() > LOAD_DIFFERENCE * old.max(new) => {
-            Some(format!("another load: {old:.1} iterations/s were due, not {new:.1}"))
+            Some(format!("another load: {old:.1} iterations/s, not {new:.1}"))
         }
         _ => {
             let (old, new) = base.timeline.as_ref().zip(current.timeline.as_ref())?;

@@ -86,6 +86,10 @@ pub struct Judged {
     pub runs_count: usize,
     /// Index into the earlier runs of the first one of the change; none: the newest run itself.
     pub since: Option<usize>,
+    /// The earlier runs that have the figure, as indices, oldest first.
+    pub places: Vec<usize>,
+    /// The figure of each of them and of the newest run, as it was judged: in the unit of its metric.
+    pub values: Vec<f64>,
     standard_error: f64,
 }
 
@@ -230,9 +234,17 @@ fn judged(key: &SeriesKey, sequences: &[Sequence], beliefs: [DeviationPrior; 2],
             let judgement = regression::judge(&fitted, shape.as_deref(), beliefs[1]);
             // The newest run is the last of those since the change.
             let since = (level.len() - judgement.runs_since..runs_count).next().map(|run| sequence.places[run]);
-            let (key, figure, is_worse) = (key.clone(), sequence.figure, asked == Asked::Worse);
-            let standard_error = level[runs_count].standard_error;
-            judged.push(Judged { key, figure, judgement, is_worse, runs_count, since, standard_error });
+            judged.push(Judged {
+                key: key.clone(),
+                figure: sequence.figure,
+                judgement,
+                is_worse: asked == Asked::Worse,
+                runs_count,
+                since,
+                places: sequence.places.clone(),
+                values: sequence.values(),
+                standard_error: level[runs_count].standard_error,
+            });
         }
     }
     judged
@@ -311,6 +323,13 @@ impl<'r> Runs<'r> {
 }
 
 impl Sequence {
+    /// Returns the figure of each run, in the unit of its metric.
+    fn values(&self) -> Vec<f64> {
+        let off = |run: usize| self.shape.as_deref().map_or(0.0, |shape| shape[run].value);
+        let sign = if self.figure == Figure::Rate { -1.0 } else { 1.0 };
+        self.level.iter().enumerate().map(|(run, level)| (sign * (level.value + off(run))).exp()).collect()
+    }
+
     /// Says whether the newest run is low enough that an improvement could be found: asking costs as much as the rest.
     fn may_be_better(&self) -> bool {
         let Some((newest, before)) = self.level.split_last() else { return false };

@@ -1,7 +1,7 @@
 //! What the judgement by history says, in the terms of the comparison: figures with their change, and findings with the run
 //! since which it is so.
 
-use crate::model::finding::{Change, Finding, FindingKind, Scale, SeriesReference, Severity};
+use crate::model::finding::{Change, Direction, Finding, FindingKind, Scale, SeriesReference, Severity};
 use crate::model::report::Detectable;
 use crate::model::series::SeriesKey;
 
@@ -27,6 +27,17 @@ pub struct History {
     pub judged: Vec<Judged>,
 }
 
+/// A figure over the runs, and the change of it that was found.
+pub struct Course<'h> {
+    pub finding: &'h Finding,
+    /// The earlier runs that have the figure, oldest first.
+    pub past: Vec<&'h PastRun>,
+    /// Of those and of the newest run, as it was judged.
+    pub values: &'h [f64],
+    /// With 95 % the change began with one of the runs from the first id to the second one.
+    pub began: (String, String),
+}
+
 /// What is asked of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
@@ -45,6 +56,29 @@ impl History {
             |judged: &&Judged| judged.is_worse && judged.convicts() && judged.judgement.effect.exp_m1() >= CHANGE_MIN;
         let first = self.judged.iter().filter(is_found).filter_map(|judged| judged.since).min()?;
         Some(&self.past[first].id)
+    }
+
+    /// Returns the course of the gravest figure that runs agree on that it is worse; `run_id`: of the newest run.
+    pub fn course<'h>(&'h self, findings: &'h [Finding], run_id: &str) -> Option<Course<'h>> {
+        findings.iter().find_map(|finding| {
+            let since = finding.since_run.as_ref().filter(|_| finding.direction == Direction::Worse)?;
+            let mut judged = self.of(&finding.series, finding.series.statistic.as_deref()?);
+            let judged = judged.find(|judged| judged.is_worse)?;
+            let past: Vec<&PastRun> = judged.places.iter().filter_map(|place| self.past.get(*place)).collect();
+            // By the count of runs since; the newest itself is the last one.
+            let id = |runs_since: usize| match past.len().checked_sub(runs_since - 1) {
+                Some(index) if index < past.len() => past[index].id.clone(),
+                Some(_) => run_id.to_owned(),
+                None => since.clone(),
+            };
+            let is_dated_now = *since == id(judged.judgement.runs_since);
+            let began = match judged.judgement.began_within(CONFIDENCE) {
+                Some((least, most)) if is_dated_now => (id(most), id(least)),
+                // What stands for longer was dated when it was found.
+                _ => (since.clone(), since.clone()),
+            };
+            Some(Course { finding, past, values: &judged.values, began })
+        })
     }
 
     /// Says whether a series was judged by it.
@@ -90,7 +124,7 @@ impl History {
     pub(super) fn annotate(&self, findings: &mut [Finding], asked: Asked, run_id: &str, test: &str) {
         for finding in findings {
             let statistic = finding.series.statistic.clone().unwrap_or_default();
-            let worse = finding.direction == crate::model::finding::Direction::Worse;
+            let worse = finding.direction == Direction::Worse;
             let Some(judged) = self.of(&finding.series, &statistic).find(|judged| judged.is_worse == worse) else {
                 continue;
             };

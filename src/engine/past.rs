@@ -2,6 +2,7 @@
 
 use crate::detect::dated::{DatedRun, dated};
 use crate::detect::history::PastRun;
+use crate::detect::history_findings::History;
 use crate::model::blocks::BlockSeries;
 use crate::model::finding::SeriesReference;
 use crate::model::history::{HistoryChange, HistoryReport, HistoryRun};
@@ -114,6 +115,39 @@ pub fn over_the_runs(earlier: &[Manifest], report: &AnalysisReport) -> Option<Hi
         statistic: Some("p95".to_owned()),
     };
     Some(HistoryReport { series, unit: latency.unit, runs, left_out_count, changes })
+}
+
+/// Returns the gravest figure that is worse since an earlier run, over the runs that it was judged by; none where there is none.
+pub fn found_over_the_runs(history: &History, earlier: &[Manifest], report: &AnalysisReport) -> Option<HistoryReport> {
+    let course = history.course(&report.findings, &report.run.id)?;
+    let (newest, before) = course.values.split_last()?;
+    let run = |(past, value): (&&PastRun, &f64)| HistoryRun {
+        run: past.id.clone(),
+        started_at: earlier.iter().find(|manifest| manifest.run_id == past.id).and_then(|manifest| manifest.started_at),
+        commit: past.commit.clone(),
+        value: Some(*value),
+        regressed: past.regressed_since.is_some(),
+    };
+    let mut runs: Vec<HistoryRun> = course.past.iter().zip(before).map(run).collect();
+    let left_out_count = earlier.len().saturating_sub(runs.len());
+    runs.push(HistoryRun {
+        run: report.run.id.clone(),
+        started_at: report.run.started_at,
+        commit: report.run.commit.clone(),
+        value: Some(*newest),
+        regressed: true,
+    });
+    let finding = course.finding;
+    let (earliest_run, latest_run) = course.began;
+    let change =
+        HistoryChange { since_run: finding.since_run.clone()?, earliest_run, latest_run, change: finding.change? };
+    Some(HistoryReport {
+        series: finding.series.clone(),
+        unit: finding.unit,
+        runs,
+        left_out_count,
+        changes: vec![change],
+    })
 }
 
 /// Leaves out the runs of regressions that are over, and the older ones of one that stands.

@@ -7,13 +7,15 @@ use super::finding::{Change, SeriesReference};
 use super::metric::Unit;
 use super::time::Timestamp;
 
+/// Where a figure is worse since an earlier run, the gravest of them, as it was judged: the middle of its blocks of time.
+/// Else the p95 latency of all requests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryReport {
     pub series: SeriesReference,
     pub unit: Unit,
     /// Oldest first; the last one is the run that the report is of.
     pub runs: Vec<HistoryRun>,
-    /// Earlier runs that are not shown: of another load or duration, partial, or older than the newest 199.
+    /// Earlier runs that are not shown: of another load or duration, partial, or older than the newest that count.
     #[serde(default)]
     pub left_out_count: usize,
     /// Oldest first; none where there are too few runs to date a change.

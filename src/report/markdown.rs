@@ -64,7 +64,8 @@ fn write_run(page: &mut String, report: &AnalysisReport) -> Result {
     let rate = totals.requests_per_second.map_or(String::new(), |rate| format!(" ({}/s)", words::short(rate)));
     parts.extend(totals.requests_count.map(|count| format!("{}{rate}", counted(count, "request"))));
     parts.extend(totals.failed_requests_rate.map(|rate| format!("{} failed", words::percent(rate))));
-    parts.extend(totals.iterations_count.map(|count| counted(count, "iteration")));
+    let due = totals.arrivals_per_second.map_or(String::new(), |rate| format!(" ({}/s due)", words::short(rate)));
+    parts.extend(totals.iterations_count.map(|count| counted(count, "iteration") + &due));
     parts.extend(totals.vus_max.map(|vus| format!("at most {} VUs", words::short(vus))));
     parts.extend(totals.checks_failed_count.zip(totals.checks_passed_count).map(|(failed, passed)| {
         format!("{} of {} checks failed", thousands(failed), thousands(passed.saturating_add(failed)))

@@ -100,7 +100,9 @@ fn run(text: &mut String, report: &AnalysisReport, colour: Colour) -> Result {
     let failed = totals.failed_requests_rate.map_or("-".to_owned(), |rate| format!("{:.2} %", rate * 100.0));
     let (requests, iterations) = (count(totals.requests_count), count(totals.iterations_count));
     let vus = totals.vus_max.map_or("-".to_owned(), |vus| grouped(vus, 0));
-    writeln!(text, "  requests {requests} ({rate}), failed {failed}; iterations {iterations}; VUs at most {vus}")?;
+    // With an arrival rate the VUs are no plan.
+    let due = totals.arrivals_per_second.map_or(String::new(), |rate| format!(" ({}/s due)", grouped(rate, 1)));
+    writeln!(text, "  requests {requests} ({rate}), failed {failed}; iterations {iterations}{due}; VUs at most {vus}")?;
     if let (Some(passed), Some(failed)) = (totals.checks_passed_count, totals.checks_failed_count) {
         writeln!(text, "  checks passed {}, failed {}", thousands(passed), thousands(failed))?;
     }

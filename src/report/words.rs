@@ -283,6 +283,9 @@ pub fn interval(change: &Change, unit: Unit) -> Option<String> {
 fn moved_by(value: f64, scale: Scale, unit: Unit) -> String {
     match scale {
         _ if !value.is_finite() => "not known".to_owned(),
+        // Less than that is nothing that a run could show.
+        Scale::Ratio if value.abs() < 5e-5 => "0 %".to_owned(),
+        Scale::Ratio if value.abs() < 5e-4 => format!("{:+.2} %", value * 100.0),
         Scale::Ratio => format!("{} %", signed(value * 100.0)),
         Scale::Difference if unit == Unit::Fraction => format!("{} points", signed(value * 100.0)),
         Scale::Difference if value > 0.0 => format!("+{}", figure(value, unit)),
@@ -441,6 +444,8 @@ mod tests {
         check(Scale::Ratio, -0.0512, Some((-0.1, -0.004)), ms, "-5.1 % (95 %: -10 % to -0.4 %)");
         check(Scale::Ratio, 17.2295, None, ms, "+1,723 %");
         check(Scale::Ratio, 0.0, None, ms, "0 %");
+        check(Scale::Ratio, -0.000293, None, ms, "-0.03 %");
+        check(Scale::Ratio, -0.000029, None, ms, "0 %");
         check(Scale::Ratio, 0.0995, None, ms, "+10 %");
         check(Scale::Difference, 0.099, Some((0.08, 0.12)), Unit::Fraction, "+9.9 points (95 %: +8.0 to +12 points)");
         check(Scale::Difference, 12.3, None, ms, "+12.30 ms");

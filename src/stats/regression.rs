@@ -94,6 +94,21 @@ impl Judgement {
         if self.decision == Decision::Jumped { by_odds.min(JUMP_CHANCE) } else { by_odds }
     }
 
+    /// Returns the fewest and the most runs since the step, if there is one, that together hold it with that probability.
+    pub fn began_within(&self, probability: f64) -> Option<(usize, usize)> {
+        let mut likeliest: Vec<usize> = (0..self.onsets.len()).collect();
+        likeliest.sort_by(|left, right| self.onsets[*right].total_cmp(&self.onsets[*left]));
+        let sum: f64 = self.onsets.iter().sum();
+        let mut held = 0.0;
+        let needed = likeliest.iter().take_while(|onset| {
+            let is_needed = held < probability * sum;
+            held += self.onsets[**onset];
+            is_needed
+        });
+        let needed: Vec<usize> = needed.map(|onset| onset + 1).collect();
+        Some((*needed.iter().min()?, *needed.iter().max()?))
+    }
+
     /// Returns the chance that an unchanged history is judged to drift as surely.
     pub fn p_value_of_drift(&self) -> f64 {
         (CHANCE_OF_EVEN_ODDS * (1.0 - self.drift_probability) / self.drift_probability.max(f64::MIN_POSITIVE)).min(1.0)
@@ -253,6 +268,19 @@ mod tests {
     }
 
     /// Expected values: `python tests/independent/step.py write 1000`, which integrates the same model by other numerics.
+    #[test]
+    fn a_large_step_is_dated_to_its_run_and_a_small_one_to_several() {
+        let since = |step: f64| {
+            let noise = [0.02, -0.02, 0.0, 0.01, -0.01, 0.02, -0.02, 0.0, 0.01, -0.01];
+            let value = |(run, noise): (usize, &f64)| noise + if run < 7 { 0.0 } else { step };
+            let judged = judged(&noise.iter().enumerate().map(value).collect::<Vec<f64>>());
+            judged.began_within(0.95).unwrap()
+        };
+        assert_eq!(since(0.4), (3, 3));
+        let (least, most) = since(0.05);
+        assert!(least <= 3 && most >= 3 && least < most, "{least} to {most}");
+    }
+
     #[test]
     fn a_run_alone_says_how_far_it_is_off() {
         let judged = judged(&[0.02, -0.02, 0.0, 0.01, -0.01, 0.02, -0.02, 0.0, 0.3]);

@@ -51,6 +51,10 @@ fn a_part_that_is_8_percent_slower_from_the_ninth_run_on_is_dated_to_it() {
     let change = &finding["change"];
     let (low, high) = (change["low"].as_f64().unwrap(), change["high"].as_f64().unwrap());
     assert!(low > 0.03 && low < 0.08 && high > 0.08 && high < 0.13, "{change:#}");
+    // The history shows that figure, with the change dated.
+    let history = &last["history"];
+    assert_eq!((&history["series"], history["runs"].as_array().unwrap().len()), (&finding["series"], 12));
+    assert_eq!(history["changes"][0]["since_run"], finding["since_run"]);
     for report in &reports[..8] {
         assert_eq!(worse(report), Vec::<&Value>::new());
     }

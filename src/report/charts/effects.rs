@@ -1,10 +1,10 @@
-//! The forest plot: each change beside the baseline with its interval, against the band that is as good as no change.
+//! The forest plot: each change with its interval, against the band that is as good as no change.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::model::comparison::ComparisonRow;
-use crate::model::finding::{Direction, Scale};
+use crate::model::finding::{Change, Direction, Evidence, Scale};
 use crate::model::report::AnalysisReport;
 use crate::report::columns::counted;
 use crate::report::text_findings::short_name;
@@ -26,10 +26,10 @@ const RIGHT: i32 = 1010;
 const TOP: i32 = 62;
 const BOTTOM: i32 = 386;
 
-/// A change with its interval.
+/// A change with its interval: of a figure in a finding the one that was judged, else the one beside the baseline.
 struct Effect<'r> {
     row: &'r ComparisonRow,
-    point: f64,
+    change: Change,
     low: f64,
     high: f64,
 }
@@ -38,14 +38,14 @@ struct Effect<'r> {
 pub(super) fn draw<B: DrawingBackend>(area: &Area<B>, report: &AnalysisReport) -> Option<()> {
     let effects = effects(report);
     let shown = &effects[..effects.len().min(ROWS_MAX)];
-    let ends = || shown.iter().flat_map(|effect| [effect.low, effect.point, effect.high]);
+    let ends = || shown.iter().flat_map(|effect| [effect.low, effect.change.point, effect.high]);
     let low = ends().fold(-2.0 * EQUIVALENT, f64::min).max(LOWEST);
     let high = ends().fold(2.0 * EQUIVALENT, f64::max).min(HIGHEST);
     if shown.is_empty() {
         return None;
     }
     let x = |change: f64| LEFT + ((change.clamp(low, high) - low) / (high - low) * f64::from(RIGHT - LEFT)) as i32;
-    frame(area, report, "Change beside the baseline, with intervals of 95 %")?;
+    frame(area, report, "Changes with their intervals of 95 %")?;
     let more = match effects.len() - shown.len() {
         0 => String::new(),
         more => format!("; {} not shown", counted(more as u64, "smaller change")),
@@ -63,12 +63,12 @@ pub(super) fn draw<B: DrawingBackend>(area: &Area<B>, report: &AnalysisReport) -
     Some(())
 }
 
-/// Returns one figure of each series, those in findings first, then by size.
+/// Returns the figures in findings, and one of each other series, each by size.
 fn effects(report: &AnalysisReport) -> Vec<Effect<'_>> {
     let rows = report.comparison.iter().flat_map(|comparison| &comparison.rows);
-    let mut effects: Vec<Effect> = rows.filter_map(effect).collect();
+    let mut effects: Vec<Effect> = rows.filter_map(|row| effect(report, row)).collect();
     effects.sort_by(|left, right| {
-        let order = |effect: &Effect| (effect.row.is_found, effect.point.abs());
+        let order = |effect: &Effect| (effect.row.is_found, effect.change.point.abs());
         let ((left_found, left_size), (right_found, right_size)) = (order(left), order(right));
         right_found.cmp(&left_found).then(right_size.total_cmp(&left_size))
     });
@@ -76,11 +76,20 @@ fn effects(report: &AnalysisReport) -> Vec<Effect<'_>> {
 }
 
 /// None of a row that is not drawn: other figures of a series than these mostly move as its tail does.
-fn effect(row: &ComparisonRow) -> Option<Effect<'_>> {
-    let change = row.change.filter(|change| change.scale == Scale::Ratio && change.point.is_finite())?;
+fn effect<'r>(report: &AnalysisReport, row: &'r ComparisonRow) -> Option<Effect<'r>> {
+    let change = judged(report, row).or(row.change)?;
     let (low, high) = (change.low?, change.high?);
     let is_shown = row.is_found || matches!(row.series.statistic.as_deref(), Some("p95" | "rate"));
-    (is_shown && low.is_finite() && high.is_finite()).then_some(Effect { row, point: change.point, low, high })
+    let is_drawable = change.scale == Scale::Ratio && [change.point, low, high].iter().all(|value| value.is_finite());
+    (is_shown && is_drawable).then_some(Effect { row, change, low, high })
+}
+
+/// Returns the change of a figure that is in a finding: what a history says of it is surer than what one run does.
+fn judged(report: &AnalysisReport, row: &ComparisonRow) -> Option<Change> {
+    report.findings.iter().flat_map(|finding| &finding.evidence).find_map(|evidence| match evidence {
+        Evidence::Metric { series, change, .. } if row.is_found && *series == row.series => *change,
+        _ => None,
+    })
 }
 
 fn axis<B: DrawingBackend>(area: &Area<B>, low: f64, high: f64, x: &impl Fn(f64) -> i32) -> Option<()> {
@@ -111,19 +120,19 @@ fn draw_effect<B: DrawingBackend>(
         Some(Direction::Changed) | None => &MUTED,
     };
     let name = words(15, &INK).pos(Pos::new(HPos::Right, VPos::Center));
-    area.draw_text(&drawable(&short_name(&row.series)), &name, (LEFT - 14, y)).ok()?;
+    let figure = row.series.statistic.as_deref().unwrap_or_default();
+    area.draw_text(&drawable(&format!("{} {figure}", short_name(&row.series))), &name, (LEFT - 14, y)).ok()?;
     area.draw(&PathElement::new(vec![(x(effect.low), y), (x(effect.high), y)], colour.stroke_width(2))).ok()?;
     for end in [effect.low, effect.high].into_iter().filter(|end| (low..=high).contains(end)) {
         area.draw(&PathElement::new(vec![(x(end), y - 4), (x(end), y + 4)], colour.stroke_width(2))).ok()?;
     }
-    let at = x(effect.point);
-    if (low..=high).contains(&effect.point) {
+    let at = x(effect.change.point);
+    if (low..=high).contains(&effect.change.point) {
         area.draw(&Circle::new((at, y), 5, colour.filled())).ok()?;
     } else {
-        let back = if effect.point > 0.0 { at - 9 } else { at + 9 };
+        let back = if effect.change.point > 0.0 { at - 9 } else { at + 9 };
         area.draw(&Polygon::new(vec![(at, y), (back, y - 5), (back, y + 5)], colour.filled())).ok()?;
     }
     let told = words(15, if row.is_found { colour } else { &MUTED }).pos(Pos::new(HPos::Left, VPos::Center));
-    let change = row.change.as_ref()?;
-    area.draw_text(&drawable(&point(change, row.unit)), &told, (RIGHT + 14, y)).ok()
+    area.draw_text(&drawable(&point(&effect.change, row.unit)), &told, (RIGHT + 14, y)).ok()
 }

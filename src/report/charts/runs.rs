@@ -7,7 +7,8 @@ use crate::model::history::{HistoryReport, HistoryRun};
 use crate::model::report::AnalysisReport;
 use crate::report::columns::counted;
 use crate::report::text::second;
-use crate::report::words::{EQUIVALENT, figure, point, series};
+use crate::report::text_findings::short_name;
+use crate::report::words::{EQUIVALENT, figure, point};
 
 use super::{Area, BASELINE, BLUE, GRID, INK, MOST, MUTED, ORANGE, drawable, frame, words};
 
@@ -46,7 +47,8 @@ pub(super) fn draw<B: DrawingBackend>(area: &Area<B>, report: &AnalysisReport) -
     let width = f64::from(RIGHT - LEFT) / runs.len() as f64;
     let x = |run: usize| LEFT + (width * (run as f64 + 0.5)) as i32;
     let y = |value: f64| BOTTOM - ((value - low) / (high - low) * f64::from(BOTTOM - TOP)) as i32;
-    let title = format!("{} over {}", series(&history.series), counted(runs.len() as u64, "run"));
+    let figure_name = history.series.statistic.as_deref().unwrap_or_default();
+    let title = format!("{} {figure_name} over {}", short_name(&history.series), counted(runs.len() as u64, "run"));
     frame(area, report, &drawable(&title))?;
     let band = format!("the band is {:.0} % around the runs before: as good as the same", 100.0 * EQUIVALENT);
     area.draw_text(&band, &words(15, &MUTED), (14, 36)).ok()?;

@@ -27,9 +27,11 @@ pub fn history(page: &mut String, report: &AnalysisReport) -> Result {
             counted(count as u64, "run")
         ),
     };
+    let is_whole = history.series.tags.is_empty() && history.series.statistic.as_deref() == Some("p95");
+    let judged = if is_whole { "" } else { " as it was judged, the middle of its blocks of time" };
     writeln!(
         page,
-        "<p class=\"muted\">{} of each run, oldest first. The band is 5 % to both sides of the middle of the runs before, which \
+        "<p class=\"muted\">{} of each run{judged}, oldest first. The band is 5 % to both sides of the middle of the runs before, which \
          is as good as the same; a change is dated by a line.{left_out}</p>",
         text(&series(&history.series))
     )?;

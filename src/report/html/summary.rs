@@ -199,7 +199,8 @@ fn tiles(report: &AnalysisReport) -> Vec<Tile> {
         moved(report, "checks", "rate"),
     );
     let vus = totals.vus_max.map(|vus| grouped(vus, 0));
-    let iterations = totals.iterations_count.map_or(String::new(), |count| counted(count, "iteration"));
+    let due = totals.arrivals_per_second.map_or(String::new(), |rate| format!(", {}/s due", short(rate)));
+    let iterations = totals.iterations_count.map_or(String::new(), |count| counted(count, "iteration") + &due);
     tile("VUs at most", vus, iterations, timeline.map(|timeline| &timeline.vus[..]), "", None);
     let received = totals.data_received_bytes.map(bytes);
     let sent = totals.data_sent_bytes.map_or(String::new(), |sent| format!("{} sent", bytes(sent)));
