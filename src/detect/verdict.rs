@@ -27,17 +27,20 @@ pub fn verdict(report: &AnalysisReport, k6_exit_code: Option<i32>) -> Verdict {
     if !failures.is_empty() {
         return of(VerdictKind::ThresholdsFailed, vec![failures, worse, generator]);
     }
-    if !worse.is_empty() && (report.baseline.comparable || fails_more) {
+    let is_limited = !titles(&report.findings, &[FindingKind::Generator]).is_empty();
+    if !worse.is_empty() && (fails_more || report.baseline.comparable && !is_limited) {
         return of(VerdictKind::Regressed, vec![worse, beside(report), generator]);
     }
     if !worse.is_empty() {
-        return of(VerdictKind::Inconclusive, vec![beside(report), worse, generator]);
+        // A generator in trouble is slow by itself, and sends another load: only failures are the system's for sure.
+        let (first, then) = if is_limited { (generator, beside(report)) } else { (beside(report), generator) };
+        return of(VerdictKind::Inconclusive, vec![first, worse, then]);
     }
-    if !suspect.is_empty() {
+    if !suspect.is_empty() && !is_limited {
         return of(VerdictKind::Suspect, vec![suspect, beside(report), generator]);
     }
     if !generator.is_empty() {
-        return of(VerdictKind::Inconclusive, vec![generator, beside(report)]);
+        return of(VerdictKind::Inconclusive, vec![generator, suspect, beside(report)]);
     }
     if report.thresholds.is_empty() && report.baseline.runs.is_empty() {
         let reason = "no threshold is known and no earlier run to compare with: nothing to judge the run by".to_owned();

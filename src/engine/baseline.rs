@@ -148,5 +148,8 @@ fn unfit_because(manifest: &Manifest, report: &AnalysisReport) -> Option<String>
     if manifest.regressed_since.is_some() || manifest.verdict == VerdictKind::ThresholdsFailed {
         return Some(format!("ended as {}", manifest.verdict.name()));
     }
+    if manifest.generator_limited {
+        return Some("was limited by its load generator".to_owned());
+    }
     manifest.incomparable_because(report.run.duration_seconds, &report.totals)
 }

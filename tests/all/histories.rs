@@ -221,3 +221,33 @@ fn a_second_more_or_less_is_no_change_of_throughput() {
         assert!(run < 5 || report["baseline"]["runs"].as_array().unwrap().len() > 3, "{:#}", report["baseline"]);
     }
 }
+
+/// A generator that could not send what was asked for tells of itself: only failures are the system's for sure.
+#[test]
+fn a_run_that_its_generator_limited_is_inconclusive_and_no_measure_for_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nightly = Nightly::new(folder.path(), 8);
+    for _ in 0..9 {
+        nightly.run(1.0, &[]);
+    }
+    let limited = |nightly: &mut Nightly, course: &Course| {
+        let stream = String::from_utf8(nightly.drawn(course)).unwrap();
+        let dropped = stream.lines().filter(|line| line.contains(r#""metric":"vus""#));
+        let dropped: String = dropped.map(|line| line.replace(r#""vus""#, r#""dropped_iterations""#) + "\n").collect();
+        let arguments = ["analyze", "-", "--format", "json", "--test", "nightly"];
+        let output = with_stdin(tidemark(folder.path()).args(arguments), (stream + &dropped).as_bytes());
+        (crate::front_door::json(&output), output.status.code().unwrap())
+    };
+    for level in [3.0, 1.3, 1.0] {
+        let (report, exit_code) = limited(&mut nightly, &Course { level, ..STEADY });
+        assert_eq!((verdict(&report), exit_code), ("inconclusive", 0), "{level}: {:#}", report["verdict"]);
+        let first = report["verdict"]["reasons"][0].as_str().unwrap();
+        assert!(first.starts_with("load generator: ") && first.contains("iterations were dropped"), "{first}");
+    }
+    let (report, exit_code) = limited(&mut nightly, &Course { failed_every: 50, ..STEADY });
+    assert_eq!((verdict(&report), exit_code), ("regressed", 1), "{:#}", report["verdict"]);
+    // The same slowness without trouble, after all of them.
+    let (report, exit_code) = nightly.run(3.0, &[]);
+    assert_eq!((verdict(&report), exit_code), ("regressed", 1), "{:#}", report["verdict"]);
+    assert_eq!(report["baseline"]["runs"].as_array().unwrap().len(), 9);
+}
