@@ -30,6 +30,7 @@ use crate::model::summary::{Summary, SummaryMetric};
 use crate::model::tags::TagSet;
 use crate::model::threshold::split_metric_filter;
 use crate::model::time::Timestamp;
+use crate::stats::failure_rate::HISTORY_RUNS_MIN;
 use crate::store::StoreError;
 use crate::tables::aggregate::Aggregate;
 use crate::tables::blocks::blocks;
@@ -164,7 +165,8 @@ fn history_of(past: Vec<PastRun>, blocks: &[BlockSeries], report: &AnalysisRepor
     };
     let trends: Vec<&str> = report.metrics.iter().filter(is_own).map(|metric| metric.name.as_str()).collect();
     let judged = history::judge(&past, blocks, &trends);
-    if judged.is_empty() { History::default() } else { History { past, judged } }
+    // Rates and ramps are judged by fewer runs than latencies.
+    if judged.is_empty() && past.len() < HISTORY_RUNS_MIN { History::default() } else { History { past, judged } }
 }
 
 /// Judges a known run against another one; what its report said of its own baseline is replaced.
@@ -315,6 +317,7 @@ fn report(
         phases,
         baseline,
         comparison: None,
+        ramp: None,
         history: None,
         generator: None,
         timeline: None,

@@ -431,7 +431,7 @@ mod tests {
         );
         let load = LoadSignal {
             vus: (0..shape.len).map(|step| Some((20.0 * load(step)).round())).collect(),
-            requests_per_second: (0..shape.len).map(|step| shape.rate * load(step)).collect(),
+            rate_per_second: (0..shape.len).map(|step| shape.rate * load(step)).collect(),
         };
         (signals.collect(), load)
     }

@@ -36,7 +36,7 @@ pub fn compare(base: Side, current: Side, history: &History) -> Compared {
     let mut latencies = latency_subjects(base, current);
     let trends = trend_subjects(base, current);
     latencies.extend(trends);
-    let rates = rates::rates(base, current);
+    let rates = rates::rates(base, current, &history.past);
     let throughput = throughput(base, current);
     let mut findings = rates.findings;
     for asked in [Asked::Stands, Asked::Suspect, Asked::Drifts] {
@@ -52,8 +52,9 @@ pub fn compare(base: Side, current: Side, history: &History) -> Compared {
     rows.splice(0..0, rates.rows);
     rows.extend(plain_rows(base.report, current.report));
     let has_intervals = rows.iter().any(|row| row.change.is_some_and(|change| change.low.is_some()));
-    let detectable =
-        latencies.iter().filter_map(|subject| history.detectable(subject).or_else(|| detectable(subject))).collect();
+    let of_latency = |subject: &Subject| history.detectable(subject).or_else(|| detectable(subject));
+    let mut detectable: Vec<Detectable> = latencies.iter().filter_map(of_latency).collect();
+    detectable.extend(rates.detectable);
     let differences = differences(base.report, current.report);
     let is_fair = differences.iter().all(|difference| !difference.is_unfair);
     let comparison = Comparison {

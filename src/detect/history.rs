@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use crate::model::blocks::{Block, BlockSeries};
+use crate::model::ramp::Ramp;
 use crate::model::series::SeriesKey;
 use crate::stats::on_cores::on_cores;
 use crate::stats::power::{self, chance_of_conviction};
@@ -34,6 +35,7 @@ pub struct PastRun {
     pub commit: Option<String>,
     /// The first run of a regression that it shows and that still stands; that run may be no part of the history any more.
     pub regressed_since: Option<String>,
+    pub ramp: Option<Ramp>,
     pub blocks: Vec<BlockSeries>,
 }
 

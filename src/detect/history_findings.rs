@@ -230,7 +230,7 @@ fn least_change(judged: &Judged) -> Option<f64> {
 }
 
 /// A reference without its statistic; that a request was expected to succeed is so for all that is judged.
-fn key_of(series: &SeriesReference) -> SeriesKey {
+pub(super) fn key_of(series: &SeriesReference) -> SeriesKey {
     let tag = |name: &str| series.tags.get(name).cloned();
     SeriesKey {
         metric: series.metric.clone(),
@@ -239,6 +239,6 @@ fn key_of(series: &SeriesReference) -> SeriesKey {
         scenario: tag("scenario"),
         group: tag("group"),
         expected_response: None,
-        check: None,
+        check: tag("check"),
     }
 }

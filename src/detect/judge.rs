@@ -1,12 +1,14 @@
 //! The judgement of one run: what stands out within it, what changed since its baseline, and the verdict.
 
 use crate::model::finding::FindingKind;
+use crate::model::ramp::Ramp;
 use crate::model::report::{AnalysisReport, BaselineReport, Skipped};
 use crate::tables::frames::Frames;
 
 use super::compare::{compare, sort};
 use super::generator::Clock;
 use super::history_findings::History;
+use super::saturation::{explain, saturates, saturates_earlier, unsure_of_pair};
 use super::subjects::Side;
 use super::verdict::verdict;
 use super::within_run::{WithinRun, within_run};
@@ -41,8 +43,9 @@ impl BaseKind {
 
 /// Says what stands out within the run of `report`, whose figures, endpoints and phases are known.
 pub fn judge_within(report: &mut AnalysisReport, frames: &Frames, clock: Clock) {
-    let WithinRun { findings, generator, skipped } = within_run(report, frames, clock);
+    let WithinRun { findings, generator, ramp, skipped } = within_run(report, frames, clock);
     report.findings.extend(findings);
+    report.ramp = ramp;
     report.generator = Some(generator);
     report.skipped.extend(skipped);
 }
@@ -60,8 +63,13 @@ pub fn judge_against(
     k6_exit_code: Option<i32>,
 ) {
     report.findings.retain(|finding| matches!(finding.kind, FindingKind::Anomaly | FindingKind::Generator));
+    let end = report.run.ended_at;
+    if let Some(ramp) = &report.ramp {
+        saturates(&mut report.findings, &report.run.test, ramp, end);
+    }
     match base {
         Ok(base) => {
+            let base_ramp = base.side.report.ramp.clone();
             let compared = compare(base.side, Side { report, frames }, history);
             report.findings.extend(compared.findings);
             report.skipped.extend(compared.skipped);
@@ -74,6 +82,17 @@ pub fn judge_against(
             let (comparable, detectable) = (compared.is_fair, compared.detectable);
             report.baseline = BaselineReport { kind, runs, comparable, differences, detectable };
             report.comparison = Some(compared.comparison);
+            if let Some((ramp, base_ramp)) =
+                report.ramp.as_ref().zip(base_ramp.as_ref()).filter(|_| history.judged.is_empty())
+            {
+                report.skipped.extend(unsure_of_pair(&mut report.findings, ramp, base_ramp));
+            }
+            let earlier = saturates_earlier(report, &history.past, base_ramp.as_ref());
+            if let Some((earlier, ramp)) = earlier.zip(report.ramp.as_ref()) {
+                let mut before: Vec<&Ramp> = history.past.iter().filter_map(|run| run.ramp.as_ref()).collect();
+                before.extend(&base_ramp);
+                explain(&mut report.findings, earlier, ramp, &before);
+            }
         }
         Err(reason) => report.skipped.push(reason),
     }

@@ -62,6 +62,7 @@ pub fn regression(case: RegressionCase) -> RegressionVerdict {
     let run = |(index, run): (usize, &CaseRun)| PastRun {
         id: index.to_string(),
         commit: None,
+        ramp: None,
         regressed_since: None,
         blocks: vec![BlockSeries {
             key: SeriesKey::whole("http_req_duration"),

@@ -13,7 +13,8 @@ use crate::stats::noise;
 pub struct LoadSignal {
     /// k6's `vus`; none where it was not sampled.
     pub vus: Vec<Option<f64>>,
-    pub requests_per_second: Vec<f64>,
+    /// Requests, or with an arrival rate the iterations that were due.
+    pub rate_per_second: Vec<f64>,
 }
 
 /// Load that varies by less, from its 5th to its 95th percentile, is one load.
@@ -75,7 +76,7 @@ pub fn are_planned(vus: &[f64]) -> bool {
 }
 
 fn rate(load: &LoadSignal, step_seconds: f64, from: usize, until: usize) -> Option<Driver> {
-    let rates = load.requests_per_second.get(from..until)?;
+    let rates = load.rate_per_second.get(from..until)?;
     let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
     let seconds = (RATE_REQUESTS / mean).min(RATE_SHARE_MAX * rates.len() as f64 * step_seconds).max(RATE_SECONDS);
     let reach = (seconds / step_seconds / 2.0).round() as usize;
@@ -201,7 +202,7 @@ mod tests {
     fn signal(vus: impl Fn(usize) -> f64, rate: impl Fn(usize) -> f64) -> LoadSignal {
         LoadSignal {
             vus: (0..200).map(|step| Some(vus(step))).collect(),
-            requests_per_second: (0..200).map(rate).collect(),
+            rate_per_second: (0..200).map(rate).collect(),
         }
     }
 

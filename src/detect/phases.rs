@@ -57,7 +57,9 @@ pub fn arrivals_per_second(
     if vus.is_empty() || are_planned(&vus) && !is_idle {
         return None;
     }
-    let due = value("iterations", "count")? + value("dropped_iterations", "count").unwrap_or(0.0);
+    // Each VU that is at work as the run ends has one more.
+    let under_way = vus.last().copied().unwrap_or(0.0);
+    let due = value("iterations", "count")? + value("dropped_iterations", "count").unwrap_or(0.0) + under_way;
     duration_seconds.filter(|seconds| *seconds > 0.0).map(|seconds| due / seconds)
 }
 

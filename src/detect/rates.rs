@@ -3,40 +3,33 @@
 use crate::model::comparison::ComparisonRow;
 use crate::model::finding::{Change, Direction, Evidence, Finding, FindingKind, Scale, SeriesReference, Severity};
 use crate::model::metric::Unit;
-use crate::model::report::{AnalysisReport, CheckReport, EndpointReport};
+use crate::model::report::{AnalysisReport, CheckReport, Detectable, EndpointReport};
+use crate::stats::failure_rate::Failures;
 use crate::tables::frames::{FrameSeries, Step};
 use crate::tables::timeline::is_of;
 
 use super::finding_id::finding_id;
+use super::history::PastRun;
+use super::history_findings::key_of;
+use super::rate_history::{self, ByHistory, by_history};
 use super::resampled::CONFIDENCE;
 use super::subjects::{Side, endpoint_reference, is_same, nonzero_of, paired, reference};
 
 /// A smaller rise is not told apart from the failures that every network has.
-const RISE_MIN: f64 = 0.001;
+pub(super) const RISE_MIN: f64 = 0.001;
 /// From here on a rise is major, and critical; where nothing failed before, a major one is critical.
 const MAJOR_RISE: f64 = 0.01;
 const CRITICAL_RISE: f64 = 0.05;
 /// Fewer failures may be one moment's.
-const FAILURES_MIN: u64 = 3;
+pub(super) const FAILURES_MIN: u64 = 3;
 /// The chance of a false alarm, for each of errors and checks.
 const FALSE_ALARM: f64 = 0.01;
 
 pub struct Rates {
     pub findings: Vec<Finding>,
     pub rows: Vec<ComparisonRow>,
-}
-
-/// What failed of how many.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Failures {
-    failed_count: u64,
-    count: u64,
-}
-
-impl Failures {
-    fn rate(self) -> f64 {
-        self.failed_count as f64 / self.count as f64
-    }
+    /// The least rise of each rate that the earlier runs would have shown.
+    pub detectable: Vec<Detectable>,
 }
 
 /// One rate of both runs.
@@ -46,22 +39,38 @@ struct RateSubject {
     current: Failures,
     change: Change,
     is_found: bool,
+    /// Of the current rate, by what varies within the run.
+    variance: f64,
+    /// Where there are enough earlier runs, they decide.
+    by_history: Option<ByHistory>,
 }
 
-/// Compares the rates at which requests and checks fail.
-pub fn rates(base: Side, current: Side) -> Rates {
+/// Compares the rates at which requests and checks fail; `past`: earlier runs, oldest first, which judge where they are enough.
+pub fn rates(base: Side, current: Side, past: &[PastRun]) -> Rates {
     let test = &current.report.run.test;
-    let mut rates = Rates { findings: Vec::new(), rows: Vec::new() };
+    let mut rates = Rates { findings: Vec::new(), rows: Vec::new(), detectable: Vec::new() };
     let (errors, endpoints) = (errors(base, current), endpoint_errors(base, current));
-    rates.add(test, FindingKind::ErrorRate, errors, endpoints);
+    rates.add(test, FindingKind::ErrorRate, errors, endpoints, past);
     let (checks, each) = (checks(base, current), each_check(base, current));
-    rates.add(test, FindingKind::Checks, checks, each);
+    rates.add(test, FindingKind::Checks, checks, each, past);
     rates
 }
 
 impl Rates {
     /// `whole`: of the run; `parts`: of its endpoints or of each check.
-    fn add(&mut self, test: &str, kind: FindingKind, whole: Option<RateSubject>, parts: Vec<RateSubject>) {
+    fn add(
+        &mut self,
+        test: &str,
+        kind: FindingKind,
+        whole: Option<RateSubject>,
+        parts: Vec<RateSubject>,
+        past: &[PastRun],
+    ) {
+        let judged = |subject: RateSubject| subject.judged_by(past);
+        let (whole, parts) = (whole.map(judged), parts.into_iter().map(judged).collect::<Vec<RateSubject>>());
+        self.detectable.extend(whole.iter().chain(&parts).filter_map(|subject| {
+            rate_history::detectable(past, &key_of(&subject.series), &subject.series, subject.current)
+        }));
         let found: Vec<&RateSubject> = whole.iter().chain(&parts).filter(|subject| subject.is_found).collect();
         for direction in [Direction::Worse, Direction::Better] {
             let mut of_direction: Vec<&RateSubject> =
@@ -80,6 +89,21 @@ impl Rates {
 }
 
 impl RateSubject {
+    /// Lets the earlier runs decide, if there are enough of them.
+    fn judged_by(mut self, past: &[PastRun]) -> RateSubject {
+        let key = key_of(&self.series);
+        self.by_history = by_history(past, &key, self.current, self.variance);
+        if let Some(by_history) = &self.by_history {
+            (self.is_found, self.change) = (by_history.is_found, by_history.change);
+        }
+        self
+    }
+
+    /// What failed before.
+    fn before(&self) -> Failures {
+        self.by_history.as_ref().map_or(self.base, |by_history| by_history.before)
+    }
+
     fn direction(&self) -> Direction {
         if self.change.point > 0.0 { Direction::Worse } else { Direction::Better }
     }
@@ -104,19 +128,21 @@ impl RateSubject {
             && more.failed_count >= FAILURES_MIN
             && excludes_zero
             && chance(more, less) <= FALSE_ALARM;
-        RateSubject { series, base, current, change, is_found }
+        let variance = error.map_or(0.0, |(standard_error, _)| standard_error.powi(2)).max(binomial_variance(current));
+        RateSubject { series, base, current, change, is_found, variance, by_history: None }
     }
 }
 
 /// The standard error of a difference of two rates were all independent; with one failure and one success added to each
 /// side, so that it is not 0 where nothing failed (Agresti and Caffo's interval).
 fn binomial_error(left: Failures, right: Failures) -> f64 {
-    let variance = |failures: Failures| {
-        let count = failures.count as f64 + 2.0;
-        let rate = (failures.failed_count as f64 + 1.0) / count;
-        rate * (1.0 - rate) / count
-    };
-    (variance(left) + variance(right)).sqrt()
+    (binomial_variance(left) + binomial_variance(right)).sqrt()
+}
+
+fn binomial_variance(failures: Failures) -> f64 {
+    let count = failures.count as f64 + 2.0;
+    let rate = (failures.failed_count as f64 + 1.0) / count;
+    rate * (1.0 - rate) / count
 }
 
 /// The chance that so many or more of all failures fall on the side of `more` when both fail at one rate: the binomial tail.
@@ -238,12 +264,12 @@ fn difference_error(
 
 fn finding(test: &str, kind: FindingKind, direction: Direction, together: &[&RateSubject]) -> Option<Finding> {
     let (head, others) = together.split_first()?;
-    let (before, now) = (head.base.rate(), head.current.rate());
+    let (before, now) = (head.before().rate(), head.current.rate());
     let rise = head.change.point;
     let severity = match rise {
         _ if direction != Direction::Worse => Severity::Minor,
-        _ if rise >= CRITICAL_RISE || head.base.failed_count == 0 && rise >= MAJOR_RISE => Severity::Critical,
-        _ if rise >= MAJOR_RISE || head.base.failed_count == 0 => Severity::Major,
+        _ if rise >= CRITICAL_RISE || head.before().failed_count == 0 && rise >= MAJOR_RISE => Severity::Critical,
+        _ if rise >= MAJOR_RISE || head.before().failed_count == 0 => Severity::Major,
         _ => Severity::Minor,
     };
     let what = match (kind, head.series.tags.get("name").or_else(|| head.series.tags.get("check"))) {
@@ -255,26 +281,33 @@ fn finding(test: &str, kind: FindingKind, direction: Direction, together: &[&Rat
     let evidence = |subject: &&RateSubject| Evidence::Metric {
         series: subject.series.clone(),
         observed: subject.current.rate(),
-        expected: Some(subject.base.rate()),
+        expected: Some(subject.before().rate()),
         unit: Unit::Fraction,
         change: Some(subject.change),
-        note: Some(format!(
-            "{} of {} failed, {} of {} before",
-            subject.current.failed_count, subject.current.count, subject.base.failed_count, subject.base.count
-        )),
+        note: Some(note(subject)),
     };
+    let by_history = head.by_history.as_ref();
+    let is_suspect = direction == Direction::Worse && by_history.is_some_and(|by_history| by_history.is_suspect);
+    let runs = by_history.map_or(String::new(), |by_history| match (&by_history.since_run, by_history.runs_count) {
+        _ if is_suspect => {
+            format!(", in this run alone after {} earlier ones, some of them bad", by_history.runs_count)
+        }
+        (Some(run), _) => format!(", since run {run}"),
+        (None, runs_count) => format!(" in {runs_count} runs"),
+    });
+    let since_run = by_history.and_then(|by_history| by_history.since_run.clone());
     Some(Finding {
         id: finding_id(test, kind, &head.series, None),
         kind,
-        title: format!("{:.2} % of {what} failed, {:.2} % before", now * 100.0, before * 100.0),
+        title: format!("{:.2} % of {what} failed, {:.2} % before{runs}", now * 100.0, before * 100.0),
         severity,
         direction,
         series: head.series.clone(),
         also: others.iter().map(|subject| subject.series.clone()).collect(),
         from: None,
         until: None,
-        since_run: None,
-        suspect: false,
+        since_run,
+        suspect: is_suspect,
         observed: now,
         expected: Some(before),
         unit: Unit::Fraction,
@@ -283,6 +316,17 @@ fn finding(test: &str, kind: FindingKind, direction: Direction, together: &[&Rat
     })
 }
 
+fn note(subject: &RateSubject) -> String {
+    let before = subject.before();
+    let runs =
+        subject.by_history.as_ref().map_or(String::new(), |by_history| format!(" in {} runs", by_history.runs_count));
+    format!(
+        "{} of {} failed, {} of {} before{runs}",
+        subject.current.failed_count, subject.current.count, before.failed_count, before.count
+    )
+}
+
+/// Of the two runs side by side, whatever the earlier ones say.
 fn row(subject: &RateSubject) -> ComparisonRow {
     ComparisonRow {
         series: subject.series.clone(),

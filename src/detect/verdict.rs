@@ -13,13 +13,11 @@ const REASONS_MAX: usize = 5;
 /// `report`: all but its verdict is known. `k6_exit_code`: what k6 ended with, where the user said so.
 pub fn verdict(report: &AnalysisReport, k6_exit_code: Option<i32>) -> Verdict {
     let failures = threshold_failures(&report.thresholds, k6_exit_code);
-    let worse = titles(
-        &report.findings,
-        &[FindingKind::ErrorRate, FindingKind::Checks, FindingKind::Latency, FindingKind::Throughput],
-    );
-    let fails_more = !titles(&report.findings, &[FindingKind::ErrorRate, FindingKind::Checks]).is_empty();
+    let worse = titles(&report.findings, FindingKind::is_change_of_system);
+    let is_failure = |kind| matches!(kind, FindingKind::ErrorRate | FindingKind::Checks);
+    let fails_more = !titles(&report.findings, is_failure).is_empty();
     let mut suspect = suspects(&report.findings);
-    suspect.extend(titles(&report.findings, &[FindingKind::Drift, FindingKind::Anomaly]));
+    suspect.extend(titles(&report.findings, |kind| matches!(kind, FindingKind::Drift | FindingKind::Anomaly)));
     let generator =
         report.generator.iter().filter(|generator| !generator.healthy).flat_map(|generator| &generator.reasons);
     let generator: Vec<String> = generator.map(|reason| format!("load generator: {reason}")).collect();
@@ -27,7 +25,7 @@ pub fn verdict(report: &AnalysisReport, k6_exit_code: Option<i32>) -> Verdict {
     if !failures.is_empty() {
         return of(VerdictKind::ThresholdsFailed, vec![failures, worse, generator]);
     }
-    let is_limited = !titles(&report.findings, &[FindingKind::Generator]).is_empty();
+    let is_limited = !titles(&report.findings, |kind| kind == FindingKind::Generator).is_empty();
     if !worse.is_empty() && (fails_more || report.baseline.comparable && !is_limited) {
         return of(VerdictKind::Regressed, vec![worse, beside(report), generator]);
     }
@@ -55,8 +53,8 @@ pub fn verdict(report: &AnalysisReport, k6_exit_code: Option<i32>) -> Verdict {
 }
 
 /// Returns the titles of what got worse, without what is minor.
-fn titles(findings: &[Finding], kinds: &[FindingKind]) -> Vec<String> {
-    let is_worse = |finding: &&Finding| kinds.contains(&finding.kind) && is_grave(finding) && !finding.suspect;
+fn titles(findings: &[Finding], is_asked: impl Fn(FindingKind) -> bool) -> Vec<String> {
+    let is_worse = |finding: &&Finding| is_asked(finding.kind) && is_grave(finding) && !finding.suspect;
     at_most(findings.iter().filter(is_worse).map(|finding| finding.title.clone()).collect())
 }
 
@@ -90,10 +88,7 @@ fn beside(report: &AnalysisReport) -> Vec<String> {
         differences if report.baseline.comparable => format!(" ({})", differences.join("; ")),
         differences => format!(", which is not a fair comparison: {}", differences.join("; ")),
     };
-    let worse = titles(
-        &report.findings,
-        &[FindingKind::ErrorRate, FindingKind::Checks, FindingKind::Latency, FindingKind::Throughput],
-    );
+    let worse = titles(&report.findings, FindingKind::is_change_of_system);
     let words = if worse.is_empty() { "not worse than" } else { "compared with" };
     vec![format!("{words} {with}{fairness}")]
 }

@@ -1,6 +1,7 @@
 //! What stands out within one run, from its frames: the signals of its endpoints and of its load, and what they say.
 
 use crate::model::finding::Finding;
+use crate::model::ramp::{Load, Ramp};
 use crate::model::report::{AnalysisReport, GeneratorReport, Skipped};
 use crate::model::series::SeriesKey;
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
@@ -10,11 +11,17 @@ use crate::tables::timeline::is_of;
 use super::anomaly::{Signal, anomalies};
 use super::generator::{Clock, GeneratorSignal, generator};
 use super::like_load::LoadSignal;
+use super::saturation::{RampSignal, ramp};
 use super::subjects::endpoint_reference;
+
+/// Arrivals are averaged over.
+const ARRIVALS_SECONDS: f64 = 5.0;
 
 pub struct WithinRun {
     pub findings: Vec<Finding>,
     pub generator: GeneratorReport,
+    /// None unless the load climbs.
+    pub ramp: Option<Ramp>,
     pub skipped: Vec<Skipped>,
 }
 
@@ -26,10 +33,25 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, clock: Clock) -> Wit
     let of = |is_its: &dyn Fn(&SeriesKey) -> bool| frames.steps_together(1, |series| is_its(&series.key));
     let metric = |name: &'static str| of(&move |key| key.metric == name);
     let requests = metric("http_reqs");
-    let load = LoadSignal {
+    let requests_per_second: Vec<f64> = sums(&requests).into_iter().map(|count| count / step_seconds).collect();
+    let generator_signal = GeneratorSignal {
         vus: lasts(&metric("vus")),
-        requests_per_second: sums(&requests).into_iter().map(|count| count / step_seconds).collect(),
+        vus_max: lasts(&metric("vus_max")),
+        iterations_count: sums(&metric("iterations")),
+        dropped_iterations_count: sums(&metric("dropped_iterations")),
+        requests_count: sums(&requests),
+        latency_ms_sum: sums(&metric("http_req_duration")),
     };
+    // With an arrival rate the load is what was due: what ends a second is no more than there is room for.
+    let (kind, climbing) = match report.totals.arrivals_per_second {
+        Some(_) => (Load::Arrivals, due_per_second(&generator_signal, step_seconds)),
+        None => (Load::Vus, generator_signal.vus.clone()),
+    };
+    let rate_per_second = match kind {
+        Load::Arrivals => climbing.iter().map(|due| due.unwrap_or(0.0)).collect(),
+        Load::Vus => requests_per_second.clone(),
+    };
+    let load = LoadSignal { vus: generator_signal.vus.clone(), rate_per_second };
     let signals: Vec<Signal> = report
         .endpoints
         .iter()
@@ -46,19 +68,18 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, clock: Clock) -> Wit
             }
         })
         .collect();
-    let generator_signal = GeneratorSignal {
-        vus: load.vus.clone(),
-        vus_max: lasts(&metric("vus_max")),
-        iterations_count: sums(&metric("iterations")),
-        dropped_iterations_count: sums(&metric("dropped_iterations")),
-        requests_count: sums(&requests),
-        latency_ms_sum: sums(&metric("http_req_duration")),
-    };
     let test = &report.run.test;
     let (generator, troubles) = generator(test, start, step_seconds, steady, &generator_signal, clock);
     let (mut findings, skipped) = anomalies(test, start, step_seconds, steady, &load, &signals).into_parts();
     findings.extend(troubles);
-    WithinRun { findings, generator, skipped }
+    let succeeded = |key: &SeriesKey| key.metric == "http_req_duration" && key.expected_response != Some(false);
+    let ramp_signal = RampSignal {
+        load: climbing,
+        median_ms: of(&succeeded).iter().map(|step| step.as_ref()?.sketch.quantile(0.5)).collect(),
+        requests_per_second,
+    };
+    let ramp = ramp(kind, start, step_seconds, &ramp_signal);
+    WithinRun { findings, generator, ramp, skipped }
 }
 
 /// Returns the index of the first step that is steady as a whole, and behind the last; none where it is not known.
@@ -69,6 +90,27 @@ fn steady(report: &AnalysisReport, start: Timestamp, step_seconds: i64, steps_co
     let from = (steps(from) as u64).div_ceil(step_ns as u64) as usize;
     let until = (steps(until) / step_ns) as usize;
     (from < until.min(steps_count)).then_some((from, until.min(steps_count)))
+}
+
+/// Returns the iterations that were due a second, averaged over some seconds: they start in bursts.
+///
+/// What started is what ended and what is under way more than before: each VU that is at work has one iteration.
+fn due_per_second(signal: &GeneratorSignal, step_seconds: f64) -> Vec<Option<f64>> {
+    let mut under_way = 0.0;
+    let due: Vec<f64> = (0..signal.iterations_count.len())
+        .map(|step| {
+            let before = under_way;
+            under_way = signal.vus.get(step).copied().flatten().unwrap_or(before);
+            let due = signal.iterations_count[step] + signal.dropped_iterations_count[step] + under_way - before;
+            due / step_seconds
+        })
+        .collect();
+    let reach = (ARRIVALS_SECONDS / step_seconds / 2.0).ceil() as usize;
+    let around = |step: usize| {
+        let near = &due[step.saturating_sub(reach)..(step + reach + 1).min(due.len())];
+        Some((near.iter().sum::<f64>() / near.len() as f64).max(0.0))
+    };
+    (0..due.len()).map(around).collect()
 }
 
 fn sums(steps: &[Option<Step>]) -> Vec<f64> {

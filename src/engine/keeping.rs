@@ -171,12 +171,10 @@ fn write_tables(
 
 /// Returns the first run of the gravest regression that a report holds.
 fn regressed_since(report: &AnalysisReport) -> Option<String> {
-    use crate::model::finding::{Direction, FindingKind, Severity};
+    use crate::model::finding::{Direction, Severity};
     let is_regression = |finding: &&crate::model::finding::Finding| {
-        matches!(
-            finding.kind,
-            FindingKind::ErrorRate | FindingKind::Checks | FindingKind::Latency | FindingKind::Throughput
-        ) && finding.direction == Direction::Worse
+        finding.kind.is_change_of_system()
+            && finding.direction == Direction::Worse
             && finding.severity != Severity::Minor
             && !finding.suspect
     };
@@ -223,6 +221,7 @@ pub fn commit(
         totals: report.totals.clone(),
         latency_p95_ms: values.get("p95").copied(),
         regressed_since: regressed_since(report),
+        ramp: report.ramp.clone(),
         generator_limited: report.generator.as_ref().is_some_and(|generator| !generator.healthy),
         tables,
     })

@@ -48,7 +48,8 @@ pub fn past(
         match blocks(store, manifest) {
             Ok(Some(blocks)) => {
                 let (id, commit) = (manifest.run_id.clone(), manifest.commit.clone());
-                past.push(PastRun { id, commit, regressed_since: manifest.regressed_since.clone(), blocks });
+                let (regressed_since, ramp) = (manifest.regressed_since.clone(), manifest.ramp.clone());
+                past.push(PastRun { id, commit, regressed_since, ramp, blocks });
             }
             Ok(None) => left_out.push(format!("{} has no blocks: only a summary of it is known", manifest.run_id)),
             // Deleted since it was listed, or damaged: no reason to lose the run at hand.

@@ -50,6 +50,8 @@ pub enum FindingKind {
     Checks,
     /// A threshold of k6 failed.
     Threshold,
+    /// The system under test gets slower from some load on, or from a lower one than before.
+    Saturation,
     /// Requests take longer, or shorter, than in the baseline.
     Latency,
     /// Fewer, or more, requests a second than in the baseline.
@@ -63,11 +65,18 @@ pub enum FindingKind {
 }
 
 impl FindingKind {
+    /// Says whether it is a regression when it is worse than in earlier runs.
+    pub fn is_change_of_system(self) -> bool {
+        use FindingKind::{Checks, ErrorRate, Latency, Saturation, Throughput};
+        matches!(self, ErrorRate | Checks | Saturation | Latency | Throughput)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             FindingKind::ErrorRate => "error_rate",
             FindingKind::Checks => "checks",
             FindingKind::Threshold => "threshold",
+            FindingKind::Saturation => "saturation",
             FindingKind::Latency => "latency",
             FindingKind::Throughput => "throughput",
             FindingKind::Drift => "drift",

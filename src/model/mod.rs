@@ -8,6 +8,7 @@ pub mod finding;
 pub mod history;
 pub mod history_table;
 pub mod metric;
+pub mod ramp;
 pub mod report;
 pub mod run;
 pub mod series;

@@ -11,6 +11,7 @@ use super::comparison::Comparison;
 use super::finding::{Change, Finding, SeriesReference};
 use super::history::HistoryReport;
 use super::metric::{MetricKind, Unit};
+use super::ramp::Ramp;
 use super::run::SourceReport;
 use super::time::Timestamp;
 use super::timeline::Timeline;
@@ -37,6 +38,9 @@ pub struct AnalysisReport {
     /// Beside the baseline, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comparison: Option<Comparison>,
+    /// None unless the load climbs, by planned VUs or by an arrival rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ramp: Option<Ramp>,
     /// The latency over the runs of the test; none for the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<HistoryReport>,

@@ -124,6 +124,7 @@ pub fn report(endpoints_count: usize, steps_count: usize, name: &str, value: f64
             differences: vec![name()],
             detectable: vec![Detectable { series: series.clone(), change, power: value, runs_needed: Some(3) }],
         },
+        ramp: None,
         history: Some(history(series, &name(), change, value)),
         comparison: Some(Comparison {
             base: run.clone(),

@@ -172,10 +172,11 @@ pub fn render(report: &AnalysisReport) -> String {
 }
 
 /// In the order of the rules' indexes.
-const RULES: [FindingKind; 8] = [
+const RULES: [FindingKind; 9] = [
     FindingKind::Threshold,
     FindingKind::ErrorRate,
     FindingKind::Checks,
+    FindingKind::Saturation,
     FindingKind::Latency,
     FindingKind::Throughput,
     FindingKind::Drift,
@@ -188,6 +189,10 @@ fn rule(kind: FindingKind) -> Rule {
         FindingKind::Threshold => ("A threshold failed", "A threshold of the k6 test did not hold."),
         FindingKind::ErrorRate => ("The error rate changed", "Another share of the requests fails than before."),
         FindingKind::Checks => ("The checks changed", "Another share of the checks fails than before."),
+        FindingKind::Saturation => (
+            "The system saturates",
+            "From some load on the system under test only gets slower, or from a lower one than before.",
+        ),
         FindingKind::Latency => ("The latency changed", "Requests take another time than in the baseline."),
         FindingKind::Throughput => {
             ("The throughput changed", "There are more or fewer requests a second than in the baseline.")

@@ -60,6 +60,7 @@ fn render_into(text: &mut String, report: &AnalysisReport, colour: Colour) -> Re
     thresholds(text, report, colour)?;
     endpoints(text, report, colour)?;
     text_findings::generator(text, report, colour)?;
+    text_findings::detectable(text, report, colour)?;
     rejected(text, report, colour)?;
     if !report.skipped.is_empty() {
         writeln!(text, "\n{}", colour.heading("Not judged"))?;

@@ -4,13 +4,15 @@ use std::fmt::{Result, Write};
 
 use crate::model::comparison::ComparisonRow;
 use crate::model::finding::{Direction, SeriesReference, Severity};
-use crate::model::report::AnalysisReport;
+use crate::model::metric::Unit;
+use crate::model::report::{AnalysisReport, Detectable};
 
 use super::columns::{counted, cut_middle, pad};
 use super::text::{Colour, paragraph};
 use super::words;
 
 const FINDINGS_SHOWN: usize = 20;
+const DETECTABLE_SHOWN: usize = 6;
 const ROWS_SHOWN: usize = 16;
 const ALSO_SHOWN: usize = 8;
 const SERIES_COLUMNS: usize = 32;
@@ -111,6 +113,30 @@ pub fn comparison(text: &mut String, report: &AnalysisReport, colour: Colour) ->
         shown += 1;
     }
     match comparison.rows.len() - shown {
+        0 => Ok(()),
+        more => writeln!(text, "  and {}: --format json has all", counted(more as u64, "more figure")),
+    }
+}
+
+/// What would have been found, so that silence means something: of all requests, then what is known best.
+pub fn detectable(text: &mut String, report: &AnalysisReport, colour: Colour) -> Result {
+    let mut all: Vec<&Detectable> = report.baseline.detectable.iter().collect();
+    let Some(first) = all.first() else { return Ok(()) };
+    writeln!(text, "\n{}", colour.heading(&format!("Found with a chance of {}", words::percent(first.power))))?;
+    // A change of many points says that hardly anything is known; those of all requests come first in any case.
+    all.sort_by_key(|one| !one.series.tags.is_empty());
+    for one in all.iter().take(DETECTABLE_SHOWN) {
+        let what = match (one.series.metric.as_str(), one.series.statistic.as_deref()) {
+            ("http_req_failed", _) if one.series.tags.is_empty() => "failed requests".to_owned(),
+            ("http_req_failed", _) => format!("failed requests of {}", short_name(&one.series)),
+            ("checks", _) => format!("failed {}", short_name(&one.series)),
+            (_, statistic) => format!("{} of {}", statistic.unwrap_or("all"), short_name(&one.series)),
+        };
+        let needed = one.runs_needed.map_or(String::new(), |runs| format!("; +5 % takes {runs} runs"));
+        let more = if one.change.point > 0.0 { " or more" } else { "" };
+        paragraph(text, "  ", &format!("{what}: {}{more}{needed}", words::point(&one.change, Unit::Fraction)))?;
+    }
+    match all.len().saturating_sub(DETECTABLE_SHOWN) {
         0 => Ok(()),
         more => writeln!(text, "  and {}: --format json has all", counted(more as u64, "more figure")),
     }

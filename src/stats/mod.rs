@@ -1,10 +1,12 @@
 //! Pure mathematics on numbers: no I/O, no clock, no knowledge of k6's files.
 
 pub mod block_bootstrap;
+pub mod broken_line;
 pub mod change_point;
 pub mod count_scan;
 #[cfg(test)]
 pub mod draws;
+pub mod failure_rate;
 pub mod histogram;
 pub mod level;
 pub mod monotone;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::ramp::Ramp;
 use crate::model::report::{Totals, VerdictKind};
 use crate::model::time::Timestamp;
 
@@ -32,6 +33,9 @@ pub struct Manifest {
     /// The first run of a regression that this run still shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regressed_since: Option<String>,
+    /// Where its load climbed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ramp: Option<Ramp>,
     /// The load generator was in trouble, so that the figures are not the system's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub generator_limited: bool,

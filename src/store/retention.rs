@@ -157,6 +157,7 @@ mod tests {
             totals: Totals::default(),
             latency_p95_ms: None,
             regressed_since: None,
+            ramp: None,
             generator_limited: false,
             tables: tables.iter().map(table).collect(),
         }

@@ -11,7 +11,7 @@ use super::frames::{Frames, Step};
 const OF_REQUESTS: [&str; 3] = ["http_req_duration", "http_req_failed", "http_reqs"];
 const PERCENTILES: [f64; 3] = [0.5, 0.95, 0.99];
 
-/// Returns every metric as a whole, and those of requests by endpoint as well. What does not fill a block at the run's end
+/// Returns every metric as a whole, those of requests by endpoint, and each check as well. What does not fill a block at the run's end
 /// is left out: k6 lets the last iterations run out there.
 pub fn blocks(frames: &Frames) -> Vec<BlockSeries> {
     let frames_a_block = (frames.steps_count() / BLOCKS_MIN).max(1);
@@ -22,8 +22,9 @@ pub fn blocks(frames: &Frames) -> Vec<BlockSeries> {
         let steps = frames.steps_together(frames_a_block, |series| series.key.metric == metric);
         block_series(SeriesKey::whole(metric), block_seconds, &steps[..blocks_count])
     });
-    let of_endpoint = |key: &SeriesKey| OF_REQUESTS.contains(&key.metric.as_str()) && key.endpoint.is_some();
-    let parts = frames.series().iter().filter(|series| of_endpoint(&series.key));
+    let is_part =
+        |key: &SeriesKey| OF_REQUESTS.contains(&key.metric.as_str()) && key.endpoint.is_some() || key.check.is_some();
+    let parts = frames.series().iter().filter(|series| is_part(&series.key));
     let parts = parts.map(|series| {
         block_series(series.key.clone(), block_seconds, &frames.steps_of(series, frames_a_block)[..blocks_count])
     });

@@ -28,7 +28,7 @@ impl Nightly<'_> {
         self.run_as(&Course { level: factor, ..STEADY }, more)
     }
 
-    fn run_as(&mut self, course: &Course, more: &[&str]) -> (Value, i32) {
+    pub fn run_as(&mut self, course: &Course, more: &[&str]) -> (Value, i32) {
         let text = self.drawn(course);
         let arguments = [&["analyze", "-", "--format", "json", "--test", "nightly"], more].concat();
         let output = with_stdin(tidemark(self.folder).args(arguments), &text);
