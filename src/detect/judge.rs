@@ -62,7 +62,9 @@ pub fn judge_against(
     history: &History,
     k6_exit_code: Option<i32>,
 ) {
-    report.findings.retain(|finding| matches!(finding.kind, FindingKind::Anomaly | FindingKind::Generator));
+    report
+        .findings
+        .retain(|finding| matches!(finding.kind, FindingKind::Leak | FindingKind::Anomaly | FindingKind::Generator));
     let end = report.run.ended_at;
     if let Some(ramp) = &report.ramp {
         saturates(&mut report.findings, &report.run.test, ramp, end);

@@ -24,6 +24,7 @@ use crate::stats::shrink::DeviationPrior;
 
 use super::finding_id::finding_id;
 use super::history::{PastRun, RUNS_MIN};
+use super::members::take_up;
 use super::resampled::CONFIDENCE;
 use super::subjects::{BETWEEN_RUNS, CHANGE_MIN, reference};
 
@@ -184,22 +185,6 @@ fn is_beyond(finding: &Finding, knee: &Knee) -> bool {
     let reach = KNEE_SECONDS * NANOSECONDS_PER_SECOND;
     let is_late = finding.from.is_some_and(|from| from.0 >= knee.at.0.saturating_sub(reach));
     finding.kind == FindingKind::Anomaly && finding.direction == Direction::Worse && is_late
-}
-
-/// Makes findings members of another one: one cause is one finding.
-fn take_up(into: &mut Finding, findings: &mut Vec<Finding>, is_member: impl Fn(&Finding) -> bool) -> Vec<Finding> {
-    let (members, others): (Vec<Finding>, Vec<Finding>) = findings.drain(..).partition(|finding| is_member(finding));
-    *findings = others;
-    for member in &members {
-        for series in std::iter::once(&member.series).chain(&member.also) {
-            if !into.also.contains(series) {
-                into.also.push(series.clone());
-            }
-        }
-        let figures = member.evidence.iter().filter(|evidence| matches!(evidence, Evidence::Metric { .. }));
-        into.evidence.extend(figures.cloned());
-    }
-    members
 }
 
 /// A ramp and the name of its run.

@@ -17,7 +17,9 @@ pub fn verdict(report: &AnalysisReport, k6_exit_code: Option<i32>) -> Verdict {
     let is_failure = |kind| matches!(kind, FindingKind::ErrorRate | FindingKind::Checks);
     let fails_more = !titles(&report.findings, is_failure).is_empty();
     let mut suspect = suspects(&report.findings);
-    suspect.extend(titles(&report.findings, |kind| matches!(kind, FindingKind::Drift | FindingKind::Anomaly)));
+    suspect.extend(titles(&report.findings, |kind| {
+        matches!(kind, FindingKind::Drift | FindingKind::Leak | FindingKind::Anomaly)
+    }));
     let generator =
         report.generator.iter().filter(|generator| !generator.healthy).flat_map(|generator| &generator.reasons);
     let generator: Vec<String> = generator.map(|reason| format!("load generator: {reason}")).collect();

@@ -11,7 +11,9 @@ use crate::tables::timeline::is_of;
 use super::anomaly::{Signal, anomalies};
 use super::generator::{Clock, GeneratorSignal, generator};
 use super::like_load::LoadSignal;
+use super::recurring::recurring;
 use super::saturation::{RampSignal, ramp};
+use super::soak::{Steady, leak};
 use super::subjects::endpoint_reference;
 
 /// Arrivals are averaged over.
@@ -71,6 +73,11 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, clock: Clock) -> Wit
     let test = &report.run.test;
     let (generator, troubles) = generator(test, start, step_seconds, steady, &generator_signal, clock);
     let (mut findings, skipped) = anomalies(test, start, step_seconds, steady, &load, &signals).into_parts();
+    if let Some((from, until)) = steady {
+        let steady = Steady { test, start, step_seconds, from, until };
+        recurring(&mut findings, &steady, &signals);
+        leak(&mut findings, &steady, &load, &signals, &report.thresholds);
+    }
     findings.extend(troubles);
     let succeeded = |key: &SeriesKey| key.metric == "http_req_duration" && key.expected_response != Some(false);
     let ramp_signal = RampSignal {

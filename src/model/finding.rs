@@ -58,6 +58,8 @@ pub enum FindingKind {
     Throughput,
     /// A little more from run to run, although no two neighbours differ.
     Drift,
+    /// Through this run latency climbs steadily.
+    Leak,
     /// Part of this run stands out from the rest of it.
     Anomaly,
     /// The load generator itself was in trouble.
@@ -80,6 +82,7 @@ impl FindingKind {
             FindingKind::Latency => "latency",
             FindingKind::Throughput => "throughput",
             FindingKind::Drift => "drift",
+            FindingKind::Leak => "leak",
             FindingKind::Anomaly => "anomaly",
             FindingKind::Generator => "generator",
         }

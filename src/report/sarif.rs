@@ -172,7 +172,7 @@ pub fn render(report: &AnalysisReport) -> String {
 }
 
 /// In the order of the rules' indexes.
-const RULES: [FindingKind; 9] = [
+const RULES: [FindingKind; 10] = [
     FindingKind::Threshold,
     FindingKind::ErrorRate,
     FindingKind::Checks,
@@ -180,6 +180,7 @@ const RULES: [FindingKind; 9] = [
     FindingKind::Latency,
     FindingKind::Throughput,
     FindingKind::Drift,
+    FindingKind::Leak,
     FindingKind::Anomaly,
     FindingKind::Generator,
 ];
@@ -198,6 +199,7 @@ fn rule(kind: FindingKind) -> Rule {
             ("The throughput changed", "There are more or fewer requests a second than in the baseline.")
         }
         FindingKind::Drift => ("A figure drifts", "Every run is a little worse than the one before."),
+        FindingKind::Leak => ("Latency climbs", "Latency climbs steadily through the run, at like load."),
         FindingKind::Anomaly => ("Part of the run stands out", "Part of the run is not like the rest of it."),
         FindingKind::Generator => {
             ("The load generator was in trouble", "k6 could not give the load that the test asked for.")

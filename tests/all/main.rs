@@ -8,6 +8,7 @@ mod command_line;
 mod compared;
 mod comparisons;
 mod confirm;
+mod courses;
 mod decoder;
 mod disagreement;
 mod error_histories;

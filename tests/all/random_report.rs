@@ -162,6 +162,7 @@ fn finding() -> BoxedStrategy<Finding> {
         FindingKind::Saturation,
         FindingKind::Latency,
         FindingKind::Throughput,
+        FindingKind::Leak,
         FindingKind::Anomaly,
         FindingKind::Generator,
     ];

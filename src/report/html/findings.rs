@@ -53,6 +53,7 @@ fn kind_name(kind: FindingKind) -> &'static str {
         FindingKind::Latency => "Latency",
         FindingKind::Throughput => "Throughput",
         FindingKind::Drift => "Slow drift",
+        FindingKind::Leak => "Climbs",
         FindingKind::Anomaly => "Within this run",
         FindingKind::Generator => "Load generator",
     }
