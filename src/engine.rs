@@ -17,13 +17,14 @@ use crate::detect::generator::Clock;
 use crate::detect::history::{self, PastRun};
 use crate::detect::history_findings::History;
 use crate::detect::judge::{judge_against, judge_within};
-use crate::detect::{phases, summaries, thresholds};
+use crate::detect::objectives::objectives;
+use crate::detect::{phases, summaries, threshold_windows, thresholds};
 use crate::ingest::input::{Input, SampleInput};
 use crate::model::blocks::BlockSeries;
 use crate::model::metric::{MetricDeclaration, MetricKind, Submetric, ThresholdSource, Unit, builtin};
 use crate::model::report::{
-    AnalysisReport, BaselineReport, MetricReport, Phases, RunReport, SCHEMA_VERSION, Skipped, ThresholdReport, Verdict,
-    VerdictKind,
+    AnalysisReport, BaselineReport, MetricReport, Objective, Phases, RunReport, SCHEMA_VERSION, Skipped,
+    ThresholdReport, Verdict, VerdictKind,
 };
 use crate::model::run::{RunLabels, SourceReport};
 use crate::model::summary::{Summary, SummaryMetric};
@@ -64,6 +65,8 @@ pub struct Request {
     pub labels: RunLabels,
     /// Thresholds besides those in the inputs, by metric or sub-metric.
     pub thresholds: thresholds::Thresholds,
+    /// What of the requests may be bad.
+    pub objectives: Vec<Objective>,
     pub k6_exit_code: Option<i32>,
     /// What of the inputs was not read, and why.
     pub left_out: Vec<Skipped>,
@@ -205,6 +208,8 @@ fn read_samples<'a>(
         let writers = keeper.map(Keeper::finish).transpose()?;
         let mut report = report.map_err(EngineError::Spill)?;
         report.timeline = timeline(&frames, &report.endpoints);
+        threshold_windows::over_time(&mut report.thresholds, &report.metrics, &frames);
+        report.objectives = objectives(&request.objectives, &frames);
         judge_within(&mut report, &frames, Clock { reopened_windows_count: aggregate.reopened_count, steps_count: 0 });
         Ok(Read { aggregate, report, frames: Some(frames), writers })
     })
@@ -317,6 +322,7 @@ fn report(
         phases,
         baseline,
         comparison: None,
+        objectives: Vec::new(),
         ramp: None,
         history: None,
         generator: None,

@@ -23,7 +23,7 @@ use crate::store::{Store, baselines};
 
 use super::answer::{self, Answer};
 use super::baseline;
-use super::config::{Config, QuietSeconds};
+use super::config::{Config, ObjectiveConfig, QuietSeconds};
 use super::confirm::Confirm;
 use super::fail_on::FailOnArgument;
 use super::known_run::known_run;
@@ -172,6 +172,7 @@ impl Analyze {
                 tags,
             },
             thresholds,
+            objectives: config.objectives.iter().map(ObjectiveConfig::objective).collect(),
             k6_exit_code: None,
             left_out,
             baseline,

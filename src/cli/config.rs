@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+use crate::model::report::Objective;
 use crate::model::threshold::Expression;
 
 use super::fail_on::FailOn;
@@ -29,6 +30,8 @@ pub struct Config {
     pub tags: BTreeMap<String, String>,
     /// Thresholds by metric or sub-metric, in k6's language, besides those that the input holds. Default: none.
     pub thresholds: BTreeMap<String, Vec<Threshold>>,
+    /// Error budgets, as [[objectives]]: which part of the requests has to be good. Default: none.
+    pub objectives: Vec<ObjectiveConfig>,
     /// Verdicts that end `analyze` with 1 (with 4 for inconclusive). Default: regressed and thresholds.
     pub fail_on: Option<Vec<FailOn>>,
     /// How long `analyze --follow` waits without a byte, in seconds. Default: 10.
@@ -48,6 +51,63 @@ pub struct RetentionConfig {
     pub keep: Option<std::num::NonZeroUsize>,
     /// How long a run keeps its samples, in days since its start. Default: for ever.
     pub samples_days: Option<u32>,
+}
+
+/// An error budget: how many requests may be bad. A run that uses it up faster than it lasts, beyond doubt, ends as
+/// thresholds_failed.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectiveConfig {
+    /// How reports call it.
+    pub name: String,
+    /// The endpoint that it is for, by its name. Default: all requests.
+    pub endpoint: Option<String>,
+    /// Requests that take longer are bad as well as those that fail, in milliseconds. Default: only those that fail.
+    pub latency_ms: Option<Positive>,
+    /// The part of the requests that has to be good, such as 0.999.
+    pub objective: Part,
+    /// What the budget is for, in days. Default: 30.
+    pub window_days: Option<Positive>,
+}
+
+impl ObjectiveConfig {
+    pub fn objective(&self) -> Objective {
+        Objective {
+            name: self.name.clone(),
+            endpoint: self.endpoint.clone(),
+            latency_ms: self.latency_ms.map(|limit| limit.0),
+            objective: self.objective.0,
+            window_days: self.window_days.map_or(30.0, |days| days.0),
+        }
+    }
+}
+
+/// A number above 0.
+#[derive(Debug, Clone, Copy, PartialEq, JsonSchema)]
+#[schemars(transparent)]
+pub struct Positive(#[schemars(range(min = 0))] pub f64);
+
+impl<'de> Deserialize<'de> for Positive {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Positive, D::Error> {
+        let number = f64::deserialize(deserializer)?;
+        let is_one = number > 0.0 && number.is_finite();
+        is_one.then_some(Positive(number)).ok_or_else(|| serde::de::Error::custom(format!("{number} is not above 0")))
+    }
+}
+
+/// A part of a whole, between 0 and 1.
+#[derive(Debug, Clone, Copy, PartialEq, JsonSchema)]
+#[schemars(transparent)]
+pub struct Part(#[schemars(range(min = 0, max = 1))] pub f64);
+
+impl<'de> Deserialize<'de> for Part {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Part, D::Error> {
+        let part = f64::deserialize(deserializer)?;
+        let is_part = part > 0.0 && part < 1.0;
+        is_part.then_some(Part(part)).ok_or_else(|| {
+            serde::de::Error::custom(format!("{part} is no part that can be kept: above 0 and below 1, such as 0.999"))
+        })
+    }
 }
 
 /// A threshold in k6's language, such as `p(95)<500`.
@@ -167,6 +227,9 @@ mod tests {
         check("quiet_seconds = -1\n", 1, "not a number of seconds");
         check("fail_on = [\"thresholds\", \"slow\"]\n", 1, "expected one of `regressed`, `thresholds`");
         check("[thresholds]\nhttp_reqs = [\"count>1\", \"p(95)\"]\n", 2, "threshold \"p(95)\"");
+        check("[[objectives]]\nname = \"a\"\nobjective = 99.9\n", 3, "99.9 is no part that can be kept");
+        check("[[objectives]]\nname = \"a\"\nobjective = 0.9\nlatency_ms = 0\n", 4, "0 is not above 0");
+        check("[[objectives]]\nname = \"a\"\nobjective = 0.9\nlatency = 5\n", 4, "did you mean latency_ms?");
         check("test = \n", 1, "in: test =");
         check("[tags]\nteam = \"a\"\nteam = \"b\"\n", 3, "duplicate key");
     }
@@ -179,6 +242,8 @@ mod tests {
         assert_eq!(config.thresholds["http_req_duration{name:pay}"], [Threshold("p(95)<80".to_owned())]);
         assert_eq!(config.fail_on, Some(vec![FailOn::Thresholds, FailOn::Inconclusive]));
         assert_eq!(config.quiet_seconds, Some(QuietSeconds(30.0)));
+        let objective = config.objectives[0].objective();
+        assert_eq!((objective.objective, objective.window_days, objective.latency_ms), (0.999, 30.0, Some(300.0)));
         assert_eq!(config.retention.keep.map(usize::from), Some(50));
         assert_eq!(config.retention.samples_days, Some(30));
         assert_eq!(parse("").unwrap(), Config::default());
@@ -197,6 +262,12 @@ team = "payments"
 [thresholds]
 http_reqs = ["rate>5", "count>200"]
 "http_req_duration{name:pay}" = ["p(95)<80"]
+
+[[objectives]]
+name = "paid in time"
+endpoint = "pay"
+latency_ms = 300
+objective = 0.999
 
 [retention]
 keep = 50

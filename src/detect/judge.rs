@@ -8,6 +8,7 @@ use crate::tables::frames::Frames;
 use super::compare::{compare, sort};
 use super::generator::Clock;
 use super::history_findings::History;
+use super::objectives::burning;
 use super::saturation::{explain, saturates, saturates_earlier, unsure_of_pair};
 use super::subjects::Side;
 use super::verdict::verdict;
@@ -66,6 +67,7 @@ pub fn judge_against(
         .findings
         .retain(|finding| matches!(finding.kind, FindingKind::Leak | FindingKind::Anomaly | FindingKind::Generator));
     let end = report.run.ended_at;
+    report.findings.extend(burning(&report.run.test, &report.objectives));
     if let Some(ramp) = &report.ramp {
         saturates(&mut report.findings, &report.run.test, ramp, end);
     }

@@ -65,6 +65,7 @@ pub fn of_summary(summary: &Summary, metrics: &[MetricReport]) -> Vec<ThresholdR
                 headroom: expression.zip(seen).and_then(|(expression, seen)| expression.headroom(seen)),
                 abort_on_fail: false,
                 k6_passed: Some(threshold.passed),
+                over_time: None,
                 judged_by: ThresholdJudge::Summary,
             }
         });
@@ -112,6 +113,7 @@ fn report(metric: &str, source: &ThresholdSource, expression: Expression, observ
         headroom: real.and_then(|value| expression.headroom(value)),
         abort_on_fail: source.abort_on_fail,
         k6_passed: None,
+        over_time: None,
         judged_by: ThresholdJudge::Samples,
     }
 }

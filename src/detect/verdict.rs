@@ -12,7 +12,10 @@ const REASONS_MAX: usize = 5;
 
 /// `report`: all but its verdict is known. `k6_exit_code`: what k6 ended with, where the user said so.
 pub fn verdict(report: &AnalysisReport, k6_exit_code: Option<i32>) -> Verdict {
-    let failures = threshold_failures(&report.thresholds, k6_exit_code);
+    let mut failures = threshold_failures(&report.thresholds, k6_exit_code);
+    // However small: what the team has agreed on is broken beyond doubt.
+    let objectives = report.findings.iter().filter(|finding| finding.kind == FindingKind::Objective);
+    failures.extend(at_most(objectives.map(|finding| finding.title.clone()).collect()));
     let worse = titles(&report.findings, FindingKind::is_change_of_system);
     let is_failure = |kind| matches!(kind, FindingKind::ErrorRate | FindingKind::Checks);
     let fails_more = !titles(&report.findings, is_failure).is_empty();

@@ -50,6 +50,8 @@ pub enum FindingKind {
     Checks,
     /// A threshold of k6 failed.
     Threshold,
+    /// More requests are bad than an objective allows.
+    Objective,
     /// The system under test gets slower from some load on, or from a lower one than before.
     Saturation,
     /// Requests take longer, or shorter, than in the baseline.
@@ -78,6 +80,7 @@ impl FindingKind {
             FindingKind::ErrorRate => "error_rate",
             FindingKind::Checks => "checks",
             FindingKind::Threshold => "threshold",
+            FindingKind::Objective => "objective",
             FindingKind::Saturation => "saturation",
             FindingKind::Latency => "latency",
             FindingKind::Throughput => "throughput",

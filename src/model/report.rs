@@ -38,6 +38,9 @@ pub struct AnalysisReport {
     /// Beside the baseline, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comparison: Option<Comparison>,
+    /// What `tidemark.toml` asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objectives: Vec<ObjectiveReport>,
     /// None unless the load climbs, by planned VUs or by an arrival rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ramp: Option<Ramp>,
@@ -205,8 +208,77 @@ pub struct ThresholdReport {
     /// k6's own verdict, where a summary of the whole run holds it. Where it is another than `passed`, the verdict says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub k6_passed: Option<bool>,
+    /// How it went while the run went on; none where the samples of single seconds do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_time: Option<ThresholdOverTime>,
     /// Who judged: the samples, or k6 in its summary.
     pub judged_by: ThresholdJudge,
+}
+
+/// A threshold asked of each window of the run, each long enough to have samples enough.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ThresholdOverTime {
+    pub windows_count: u64,
+    pub broken_windows_count: u64,
+    /// Of all windows together, and of the broken ones.
+    pub judged_seconds: f64,
+    pub broken_seconds: f64,
+    /// The longest time without a window that held; none where all did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_from: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_until: Option<Timestamp>,
+    /// What the threshold compares, in its worst window.
+    pub worst: f64,
+}
+
+/// One objective: which part of the requests may be bad.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Objective {
+    pub name: String,
+    /// None: of all requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Requests that take longer are bad, as well as those that fail; none: only those that fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f64>,
+    /// The part that is to be good, such as 0.999.
+    pub objective: f64,
+    /// What the error budget is for.
+    pub window_days: f64,
+}
+
+/// How fast a run used an error budget up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ObjectiveReport {
+    #[serde(flatten)]
+    pub objective: Objective,
+    pub bad_count: u64,
+    pub count: u64,
+    /// The part of bad requests beside the part that may be: 1 uses the budget up in its window.
+    pub burn_rate: f64,
+    /// 95 % interval of the burn rate.
+    pub low: f64,
+    pub high: f64,
+    pub status: ObjectiveStatus,
+    /// The highest burn rate of a window with requests enough, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worst_burn_rate: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worst_from: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worst_until: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectiveStatus {
+    /// The budget lasts.
+    Held,
+    /// It does not.
+    Burning,
+    /// The interval of the burn rate holds 1.
+    NotEnoughRequests,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

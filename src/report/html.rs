@@ -44,6 +44,7 @@ fn render_into(page: &mut String, report: &AnalysisReport) -> Result {
     comparison::unfair(page, report)?;
     findings::findings(page, report)?;
     thresholds::thresholds(page, report)?;
+    thresholds::objectives(page, report)?;
     history::history(page, report)?;
     timeline::charts(page, report)?;
     endpoints::endpoints(page, report)?;

@@ -7,6 +7,7 @@ use crate::model::finding::{Evidence, Finding};
 use crate::model::report::{AnalysisReport, EndpointReport, Latency, VerdictKind};
 use crate::model::time::Timestamp;
 
+use super::budget_words;
 use super::columns::{counted, thousands};
 use super::markdown_text::{code, link, long_code, prose};
 use super::words;
@@ -45,6 +46,7 @@ fn write_page(page: &mut String, report: &AnalysisReport, rows_max: usize) -> Re
     write_differences(page, report, rows_max)?;
     write_findings(page, report, rows_max)?;
     write_thresholds(page, report, rows_max)?;
+    write_objectives(page, report)?;
     write_comparison(page, report, rows_max)?;
     write_endpoints(page, report, rows_max.min(ENDPOINTS_MAX))?;
     write_generator(page, report, rows_max)?;
@@ -167,11 +169,26 @@ fn write_thresholds(page: &mut String, report: &AnalysisReport, rows_max: usize)
             Some(judges) => format!("{state}: {judges}"),
             None => state.to_owned(),
         };
+        let state = match threshold.over_time.as_ref().and_then(budget_words::over_time) {
+            Some(course) => format!("{state}; {course}"),
+            None => state,
+        };
         let observed = words::threshold_observed(report, threshold);
         let headroom = threshold.headroom.map_or(String::new(), words::headroom);
         vec![code(&words::threshold_name(threshold)), state, observed, headroom]
     });
     table(page, &["Threshold", "", ">Observed", ">Headroom"], rows, rows_max)
+}
+
+fn write_objectives(page: &mut String, report: &AnalysisReport) -> Result {
+    if report.objectives.is_empty() {
+        return Ok(());
+    }
+    writeln!(page, "\n### Objectives\n")?;
+    report.objectives.iter().try_for_each(|objective| {
+        let status = budget_words::status(objective.status);
+        writeln!(page, "- **{status}** {}", prose(&budget_words::objective(objective)))
+    })
 }
 
 fn write_comparison(page: &mut String, report: &AnalysisReport, rows_max: usize) -> Result {

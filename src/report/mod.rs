@@ -1,6 +1,7 @@
 //! The report in the forms that people and programs read: bytes out, no I/O.
 
 pub mod annotations;
+mod budget_words;
 pub mod charts;
 pub mod code_quality;
 pub mod columns;

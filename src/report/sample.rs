@@ -113,6 +113,7 @@ pub fn report(endpoints_count: usize, steps_count: usize, name: &str, value: f64
             headroom: Some(-value),
             abort_on_fail: true,
             k6_passed: Some(true),
+            over_time: None,
             judged_by: ThresholdJudge::Samples,
         }],
         findings: vec![finding; 2],
@@ -124,6 +125,7 @@ pub fn report(endpoints_count: usize, steps_count: usize, name: &str, value: f64
             differences: vec![name()],
             detectable: vec![Detectable { series: series.clone(), change, power: value, runs_needed: Some(3) }],
         },
+        objectives: Vec::new(),
         ramp: None,
         history: Some(history(series, &name(), change, value)),
         comparison: Some(Comparison {

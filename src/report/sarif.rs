@@ -172,10 +172,11 @@ pub fn render(report: &AnalysisReport) -> String {
 }
 
 /// In the order of the rules' indexes.
-const RULES: [FindingKind; 10] = [
+const RULES: [FindingKind; 11] = [
     FindingKind::Threshold,
     FindingKind::ErrorRate,
     FindingKind::Checks,
+    FindingKind::Objective,
     FindingKind::Saturation,
     FindingKind::Latency,
     FindingKind::Throughput,
@@ -190,6 +191,9 @@ fn rule(kind: FindingKind) -> Rule {
         FindingKind::Threshold => ("A threshold failed", "A threshold of the k6 test did not hold."),
         FindingKind::ErrorRate => ("The error rate changed", "Another share of the requests fails than before."),
         FindingKind::Checks => ("The checks changed", "Another share of the checks fails than before."),
+        FindingKind::Objective => {
+            ("An error budget burns", "More requests are bad than an objective allows, beyond doubt.")
+        }
         FindingKind::Saturation => (
             "The system saturates",
             "From some load on the system under test only gets slower, or from a lower one than before.",

@@ -7,6 +7,7 @@ use crate::model::report::{AnalysisReport, EndpointReport, ThresholdJudge, Thres
 use crate::model::threshold::split_metric_filter;
 use crate::model::time::Timestamp;
 
+use super::budget_words;
 use super::columns::{counted, cut_middle, pad, thousands, wrapped};
 use super::text_findings;
 use super::words::{duration, grouped, short};
@@ -58,6 +59,7 @@ fn render_into(text: &mut String, report: &AnalysisReport, colour: Colour) -> Re
     text_findings::findings(text, report, colour)?;
     text_findings::comparison(text, report, colour)?;
     thresholds(text, report, colour)?;
+    objectives(text, report, colour)?;
     endpoints(text, report, colour)?;
     text_findings::generator(text, report, colour)?;
     text_findings::detectable(text, report, colour)?;
@@ -130,8 +132,22 @@ fn thresholds(text: &mut String, report: &AnalysisReport, colour: Colour) -> Res
         let headroom = threshold.headroom.map_or(String::new(), |headroom| format!("{:+.0} %", headroom * 100.0));
         let line = format!("  {mark} {}{observed:>13}{headroom:>11}", pad(&what, THRESHOLD_COLUMNS));
         writeln!(text, "{}", line.trim_end())?;
+        if let Some(course) = threshold.over_time.as_ref().and_then(budget_words::over_time) {
+            writeln!(text, "         {course}")?;
+        }
     }
     Ok(())
+}
+
+fn objectives(text: &mut String, report: &AnalysisReport, colour: Colour) -> Result {
+    if report.objectives.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n{}", colour.heading("Objectives"))?;
+    report.objectives.iter().try_for_each(|objective| {
+        let status = budget_words::status(objective.status);
+        paragraph(text, "  ", &format!("{status}  {}", budget_words::objective(objective)))
+    })
 }
 
 /// What an observed value is in; nothing for what the expression itself counts or divides.

@@ -18,6 +18,7 @@ mod front_door;
 mod histories;
 mod hostile_histories;
 mod nights;
+mod objectives;
 mod progress;
 mod prune;
 mod queries;

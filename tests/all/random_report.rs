@@ -83,6 +83,7 @@ pub fn report() -> BoxedStrategy<AnalysisReport> {
                 phases: Phases { steady_from, steady_until, rule: "by the number of VUs".to_owned() },
                 baseline,
                 comparison,
+                objectives: Vec::new(),
                 ramp: None,
                 history,
                 generator,
@@ -162,6 +163,7 @@ fn finding() -> BoxedStrategy<Finding> {
         FindingKind::Saturation,
         FindingKind::Latency,
         FindingKind::Throughput,
+        FindingKind::Objective,
         FindingKind::Leak,
         FindingKind::Anomaly,
         FindingKind::Generator,
@@ -221,7 +223,17 @@ fn threshold() -> BoxedStrategy<ThresholdReport> {
     (text(), text(), figures, verdicts)
         .prop_map(|(metric, expression, (observed, headroom), verdicts)| {
             let (passed, k6_passed, judged_by, abort_on_fail) = verdicts;
-            ThresholdReport { metric, expression, passed, observed, headroom, abort_on_fail, k6_passed, judged_by }
+            ThresholdReport {
+                metric,
+                expression,
+                passed,
+                observed,
+                headroom,
+                abort_on_fail,
+                k6_passed,
+                over_time: None,
+                judged_by,
+            }
         })
         .boxed()
 }

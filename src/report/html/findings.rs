@@ -49,6 +49,7 @@ fn kind_name(kind: FindingKind) -> &'static str {
         FindingKind::ErrorRate => "Failed requests",
         FindingKind::Checks => "Checks",
         FindingKind::Threshold => "Threshold",
+        FindingKind::Objective => "Objective",
         FindingKind::Saturation => "Saturation",
         FindingKind::Latency => "Latency",
         FindingKind::Throughput => "Throughput",

@@ -3,12 +3,13 @@
 use std::fmt::{Result, Write};
 
 use crate::model::metric::Unit;
-use crate::model::report::{AnalysisReport, ThresholdJudge, ThresholdReport};
+use crate::model::report::{AnalysisReport, ObjectiveStatus, ThresholdJudge, ThresholdReport};
 use crate::model::threshold::{Aggregation, Expression, split_metric_filter};
+use crate::report::budget_words;
 use crate::report::columns::counted;
 use crate::report::words::{figure, headroom};
 
-use super::escape::name;
+use super::escape::{name, text};
 use super::{endpoints, marks, section};
 
 pub fn thresholds(page: &mut String, report: &AnalysisReport) -> Result {
@@ -35,6 +36,35 @@ pub fn thresholds(page: &mut String, report: &AnalysisReport) -> Result {
     sorted.sort_by_key(|threshold| threshold.passed);
     sorted.into_iter().try_for_each(|threshold| row(page, report, threshold))?;
     writeln!(page, "</tbody></table></div></section>")
+}
+
+/// Error budgets, and how fast the run used them up.
+pub fn objectives(page: &mut String, report: &AnalysisReport) -> Result {
+    if report.objectives.is_empty() {
+        return Ok(());
+    }
+    let burning = report.objectives.iter().filter(|one| one.status == ObjectiveStatus::Burning).count() as u64;
+    section(
+        page,
+        "objectives",
+        "Objectives",
+        &format!("{burning} of {} burn", counted(report.objectives.len() as u64, "budget")),
+    )?;
+    writeln!(page, "<ul>")?;
+    for objective in &report.objectives {
+        let tone = match objective.status {
+            ObjectiveStatus::Held => "good",
+            ObjectiveStatus::Burning => "bad",
+            ObjectiveStatus::NotEnoughRequests => "warn",
+        };
+        let status = budget_words::status(objective.status);
+        writeln!(
+            page,
+            "<li><span class=\"{tone}\">{status}</span> {}</li>",
+            text(&budget_words::objective(objective))
+        )?;
+    }
+    writeln!(page, "</ul></section>")
 }
 
 fn row(page: &mut String, report: &AnalysisReport, threshold: &ThresholdReport) -> Result {
@@ -66,6 +96,8 @@ fn row(page: &mut String, report: &AnalysisReport, threshold: &ThresholdReport) 
     if threshold.abort_on_fail {
         notes.push("ends the run when it fails");
     }
+    let course = threshold.over_time.as_ref().and_then(budget_words::over_time);
+    notes.extend(course.as_deref());
     if !notes.is_empty() {
         write!(page, "<small class=\"muted\">{}</small>", notes.join("; "))?;
     }
