@@ -9,6 +9,7 @@ mod past;
 pub mod query;
 mod reading;
 mod run_id;
+pub mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +47,7 @@ use keeping::{Keeper, Writers, commit};
 use live::Live;
 use reading::{Reading, Session};
 use run_id::id_of;
+use watch::{Teller, Watch};
 
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -73,6 +75,8 @@ pub struct Request {
     pub baseline: Baseline,
     /// Who watches while the run is read.
     pub live: Option<Arc<Live>>,
+    /// Who is told what is known before the end; none where the end is near anyway.
+    pub teller: Option<Teller>,
 }
 
 /// A run that was read and judged.
@@ -124,7 +128,10 @@ fn read_and_judge(
             let names: Vec<&str> = summaries.iter().map(|(_, source)| source.name.as_str()).collect();
             return Err(EngineError::SeveralSummaries { names: names.join(", ") });
         }
-        (false, _) => read_samples(samples, &summaries, request, writers, stop)?,
+        (false, _) => {
+            let watch = keep.and_then(|keep| watch(keep, request));
+            read_samples(samples, &summaries, request, (writers, watch), stop)?
+        }
     };
     report.skipped.extend(request.left_out.iter().cloned().chain(copies));
     let blocks = frames.as_ref().map(blocks).unwrap_or_default();
@@ -136,7 +143,7 @@ fn read_and_judge(
         Baseline::None => Err("--baseline none".to_owned()),
         Baseline::Automatic { since } => match keep {
             Some(keep) => {
-                earlier = baseline::earlier(keep.store, &report, *since)?;
+                earlier = baseline::earlier(keep.store, &report.run, *since)?;
                 let (past, skipped) = past::past(keep.store, &report, &earlier)?;
                 report.skipped.extend(skipped);
                 report.history = past::over_the_runs(&earlier, &report);
@@ -188,25 +195,33 @@ struct Read<'a> {
     writers: Option<Writers<'a>>,
 }
 
+/// Watches the run where somebody is told, and its history judges it.
+fn watch<'a>(keep: &Keep<'a>, request: &'a Request) -> Option<Watch<'a>> {
+    let Baseline::Automatic { since } = request.baseline else { return None };
+    let run = run_report(String::new(), request);
+    Some(Watch::new(keep.store, run, since, request.teller.as_ref()?))
+}
+
 /// Reads while a thread of its own writes; returns when both are done.
 fn read_samples<'a>(
     samples: Vec<SampleInput>,
     summaries: &[(Summary, SourceReport)],
     request: &Request,
-    writers: Option<Writers<'a>>,
+    (writers, watch): (Option<Writers<'a>>, Option<Watch<'a>>),
     stop: &AtomicBool,
 ) -> Result<Read<'a>, EngineError> {
     std::thread::scope(|scope| {
         let keeper = writers.map(|writers| Keeper::start(scope, writers));
-        let mut session = Session::new(samples.len(), keeper, request.live.clone());
+        let mut session = Session::new(samples.len(), keeper, request.live.clone(), watch);
         let declared = summaries.iter().flat_map(|(summary, _)| declarations(summary));
         let readings = session.read(samples, declared)?;
-        let keeper = session.keeper();
+        let (keeper, told) = (session.keeper(), session.told());
         let Session { mut aggregate, content, frames, .. } = session;
         let interrupted = stop.load(Ordering::Relaxed);
         let report = of_samples(&mut aggregate, content.run_id(), &readings, summaries, request, interrupted);
         let writers = keeper.map(Keeper::finish).transpose()?;
         let mut report = report.map_err(EngineError::Spill)?;
+        report.early = told;
         report.timeline = timeline(&frames, &report.endpoints);
         threshold_windows::over_time(&mut report.thresholds, &report.metrics, &frames);
         report.objectives = objectives(&request.objectives, &frames);
@@ -319,6 +334,7 @@ fn report(
         checks: figures.checks,
         thresholds,
         findings: Vec::new(),
+        early: None,
         phases,
         baseline,
         comparison: None,

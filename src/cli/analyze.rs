@@ -10,6 +10,7 @@ use anyhow::Context;
 
 use crate::engine::baseline::Baseline;
 use crate::engine::live::Live;
+use crate::engine::watch::Teller;
 use crate::engine::{self, Keep, Request};
 use crate::ingest::bytes::End;
 use crate::ingest::folder;
@@ -19,6 +20,7 @@ use crate::model::report::{AnalysisReport, Skipped, VerdictKind};
 use crate::model::run::RunLabels;
 use crate::model::threshold::Expression;
 use crate::model::time::Timestamp;
+use crate::report::early;
 use crate::store::{Store, baselines};
 
 use super::answer::{self, Answer};
@@ -138,11 +140,15 @@ impl Analyze {
         let is_live = self.follow || paths.iter().any(|path| path == Path::new("-"));
         let live = (is_live && std::io::stderr().is_terminal()).then(Arc::<Live>::default);
         // Until the run is judged, the progress is shown and the attempt's folder is ours.
-        let _shown = self.show_progress(&inputs, live.clone());
+        let shown = self.show_progress(&inputs, live.clone());
+        let teller = is_live.then(|| {
+            let write = shown.line_writer();
+            Teller(Box::new(move |early| write(&early::told(early))))
+        });
         let attempt = attempt(now);
         let _claim = store.map(|store| store.claim(&attempt)).transpose()?;
         let keep = store.map(|store| Keep { store, attempt, now: Timestamp(nanoseconds(now)) });
-        let request = Request { k6_exit_code, ..self.request(config, left_out, baseline, live) };
+        let request = Request { k6_exit_code, teller, ..self.request(config, left_out, baseline, live) };
         Ok(engine::analyze(inputs, &request, keep, stop)?.report)
     }
 
@@ -177,6 +183,7 @@ impl Analyze {
             left_out,
             baseline,
             live,
+            teller: None,
         }
     }
 

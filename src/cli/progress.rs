@@ -23,6 +23,8 @@ const ALL_READ: &str = "{bar:24} {bytes} read, judging";
 /// The line while it is shown; dropped, it is gone.
 #[derive(Debug)]
 pub struct Shown {
+    /// None where there is no terminal.
+    bar: Option<ProgressBar>,
     end: Option<Sender<()>>,
     painter: Option<JoinHandle<()>>,
 }
@@ -38,15 +40,17 @@ pub fn total_bytes<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Option<u64>
 pub fn show(inputs: Vec<Arc<Progress>>, total_bytes: Option<u64>, live: Option<Arc<Live>>) -> Shown {
     let target = ProgressDrawTarget::stderr_with_hz(10);
     if target.is_hidden() {
-        return Shown { end: None, painter: None };
+        return Shown { bar: None, end: None, painter: None };
     }
+    let bar = ProgressBar::with_draw_target(total_bytes, target);
+    let painted = bar.clone();
     let (end, ended) = channel();
     let painter = std::thread::spawn(move || {
+        let bar = painted;
         if ended.recv_timeout(SHOWN_AFTER) != Err(RecvTimeoutError::Timeout) {
             return;
         }
         let read = || inputs.iter().map(|progress| progress.bytes_read.load(Ordering::Relaxed)).sum();
-        let bar = ProgressBar::with_draw_target(total_bytes, target);
         let style = |template| ProgressStyle::with_template(template).expect("the templates are constants");
         bar.set_style(style(if total_bytes.is_some() { OF_A_KNOWN_SIZE } else { OF_AN_UNKNOWN_SIZE }));
         loop {
@@ -65,7 +69,7 @@ pub fn show(inputs: Vec<Arc<Progress>>, total_bytes: Option<u64>, live: Option<A
         }
         bar.finish_and_clear();
     });
-    Shown { end: Some(end), painter: Some(painter) }
+    Shown { bar: Some(bar), end: Some(end), painter: Some(painter) }
 }
 
 fn words(figures: &LiveFigures) -> String {
@@ -73,6 +77,17 @@ fn words(figures: &LiveFigures) -> String {
     let vus = figures.vus.map_or(String::new(), |vus| format!("{vus:.0} VUs  "));
     let (rate, failed) = (figures.requests_per_second, figures.failed_requests_rate * 100.0);
     format!("{rate:.1} requests/s  {p95}{failed:.1} % failed  {vus}")
+}
+
+impl Shown {
+    /// Returns what writes a line on stderr, above the line of progress where there is one.
+    pub fn line_writer(&self) -> impl Fn(&str) + Send + Sync + 'static {
+        let bar = self.bar.clone();
+        move |line| match &bar {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
 }
 
 impl Drop for Shown {

@@ -63,7 +63,7 @@ impl Figure {
     }
 
     /// Larger is worse.
-    fn of(self, block: &Block, block_seconds: u32) -> Option<f64> {
+    pub(super) fn of(self, block: &Block, block_seconds: u32) -> Option<f64> {
         let percentile = |index: usize| block.percentiles.map(|percentiles| percentiles[index]);
         let value = match self {
             Figure::Median => percentile(0)?,

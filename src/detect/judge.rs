@@ -8,6 +8,7 @@ use crate::tables::frames::Frames;
 use super::compare::{compare, sort};
 use super::generator::Clock;
 use super::history_findings::History;
+use super::looking::confirm;
 use super::objectives::burning;
 use super::saturation::{explain, saturates, saturates_earlier, unsure_of_pair};
 use super::subjects::Side;
@@ -101,5 +102,6 @@ pub fn judge_against(
         Err(reason) => report.skipped.push(reason),
     }
     sort(&mut report.findings);
+    confirm(report);
     report.verdict = verdict(report, k6_exit_code);
 }

@@ -11,6 +11,7 @@ pub mod history_findings;
 pub mod judge;
 pub mod labelled;
 pub mod like_load;
+pub mod looking;
 mod members;
 mod moved;
 pub mod objectives;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::detect::judge::{Base, BaseKind};
 use crate::detect::subjects::Side;
-use crate::model::report::{AnalysisReport, Skipped, VerdictKind};
+use crate::model::report::{AnalysisReport, RunReport, Skipped, VerdictKind};
 use crate::model::time::Timestamp;
 use crate::store::manifest::Manifest;
 use crate::store::{Store, StoreError};
@@ -99,11 +99,10 @@ pub fn automatic(
     Ok(Err(Skipped { what: WHAT.to_owned(), reason }))
 }
 
-/// Returns the kept runs of the same test and environment that began before `report`'s, oldest first.
+/// Returns the kept runs of the same test and environment that began before `run`, oldest first.
 ///
 /// `since`: earlier ones are left out, and a regression that began no later is none any more: it was accepted.
-pub fn earlier(store: &Store, report: &AnalysisReport, since: Option<Timestamp>) -> Result<Vec<Manifest>, EngineError> {
-    let run = &report.run;
+pub fn earlier(store: &Store, run: &RunReport, since: Option<Timestamp>) -> Result<Vec<Manifest>, EngineError> {
     let (mut manifests, _) = store.manifests()?;
     let started: HashMap<String, Timestamp> = manifests
         .iter()

@@ -7,13 +7,14 @@ use crate::model::blocks::BlockSeries;
 use crate::model::finding::SeriesReference;
 use crate::model::history::{HistoryChange, HistoryReport, HistoryRun};
 use crate::model::metric::MetricKind;
-use crate::model::report::{AnalysisReport, Skipped};
+use crate::model::report::{AnalysisReport, RunReport, Skipped, VerdictKind};
+use crate::model::time::Timestamp;
 use crate::stats::step::{RUNS_MAX, STEP_RUNS_MAX};
 use crate::store::Store;
 use crate::store::manifest::Manifest;
 use crate::tables::kept_frames;
 
-use super::EngineError;
+use super::{EngineError, baseline};
 
 /// What is shown over the runs.
 const LATENCY: &str = "http_req_duration";
@@ -67,6 +68,38 @@ pub fn past(
             + &if more > 0 { format!("; and {more} more") } else { String::new() },
     });
     Ok((past, skipped.into_iter().collect()))
+}
+
+/// Returns the runs of the test of `run` by which it can be looked at while it goes on, oldest first, and whether an arrival
+/// rate made their load.
+///
+/// How long it will be and what load it will have is not known: they are those that are like the newest one.
+pub fn to_look_by(
+    store: &Store,
+    run: &RunReport,
+    since: Option<Timestamp>,
+) -> Result<(Vec<PastRun>, bool), EngineError> {
+    let earlier = baseline::earlier(store, run, since)?;
+    // A bad run would make all look usual.
+    let is_fit = |manifest: &&Manifest| {
+        !manifest.partial
+            && !manifest.generator_limited
+            && manifest.regressed_since.is_none()
+            && manifest.verdict != VerdictKind::Suspect
+    };
+    let fit: Vec<&Manifest> = earlier.iter().filter(is_fit).collect();
+    let Some(newest) = fit.last() else { return Ok((Vec::new(), false)) };
+    let is_alike =
+        |manifest: &&&Manifest| manifest.incomparable_because(newest.duration_seconds, &newest.totals).is_none();
+    let alike = fit.iter().rev().filter(is_alike).take(RUNS_MAX);
+    let read = alike.filter_map(|manifest| {
+        // One that is damaged or gone is left out, as at the end, when that is said.
+        let blocks = blocks(store, manifest).ok().flatten()?;
+        Some(PastRun { id: manifest.run_id.clone(), commit: None, regressed_since: None, ramp: None, blocks })
+    });
+    let mut past: Vec<PastRun> = read.collect();
+    past.reverse();
+    Ok((past, newest.totals.arrivals_per_second.is_some()))
 }
 
 fn incomparable_because(manifest: &Manifest, report: &AnalysisReport) -> Option<String> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::ingest::input::SampleInput;
+use crate::model::early_finding::EarlyFinding;
 use crate::model::metric::MetricDeclaration;
 use crate::model::run::{REJECTIONS_NAMED_MAX, Rejection, SourceReport};
 use crate::model::tags::TagSet;
@@ -17,6 +18,7 @@ use super::EngineError;
 use super::keeping::{Keeper, Keeping, LabelChange};
 use super::live::Live;
 use super::run_id::{ContentHash, label_hash};
+use super::watch::Watch;
 
 /// Tag sets remembered by content; beyond it they are given new ids, which costs only space.
 const TAG_SETS_REMEMBERED_MAX: usize = 100_000;
@@ -50,6 +52,7 @@ pub struct Session<'scope, 'a> {
     pub frames: Frames,
     keeper: Option<Keeper<'scope, 'a>>,
     live: Option<Arc<Live>>,
+    watch: Option<Watch<'a>>,
     metrics_kept: usize,
     tag_sets: HashMap<Arc<TagSet>, u32>,
     next_tag_set: u32,
@@ -119,6 +122,7 @@ impl<'scope, 'a: 'scope> Session<'scope, 'a> {
         inputs_count: usize,
         keeper: Option<Keeper<'scope, 'a>>,
         live: Option<Arc<Live>>,
+        watch: Option<Watch<'a>>,
     ) -> Session<'scope, 'a> {
         Session {
             aggregate: Aggregate::new(inputs_count as u32),
@@ -126,6 +130,7 @@ impl<'scope, 'a: 'scope> Session<'scope, 'a> {
             frames: Frames::default(),
             keeper,
             live,
+            watch,
             metrics_kept: 0,
             tag_sets: HashMap::new(),
             next_tag_set: 0,
@@ -165,6 +170,11 @@ impl<'scope, 'a: 'scope> Session<'scope, 'a> {
     /// Hands out the writing thread after the last sample.
     pub fn keeper(&mut self) -> Option<Keeper<'scope, 'a>> {
         self.keeper.take()
+    }
+
+    /// Hands out what was told while the run went on; none where nobody looked.
+    pub fn told(&mut self) -> Option<Vec<EarlyFinding>> {
+        self.watch.take().and_then(Watch::told)
     }
 
     fn read_block(&mut self, reading: &mut Reading, source: u32) -> Result<(), EngineError> {
@@ -249,6 +259,9 @@ impl<'scope, 'a: 'scope> Session<'scope, 'a> {
         .map_err(EngineError::Spill)?;
         for window in &windows {
             self.frames.add(window, &self.aggregate.series[window.series as usize]);
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.closed(&windows, &self.aggregate);
         }
         if windows.is_empty() { Ok(()) } else { self.keep(Keeping::Windows(windows)) }
     }

@@ -3,6 +3,7 @@
 pub mod blocks;
 pub mod ci;
 pub mod comparison;
+pub mod early_finding;
 pub mod endpoint;
 pub mod finding;
 pub mod history;

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::comparison::Comparison;
+use super::early_finding::EarlyFinding;
 use super::finding::{Change, Finding, SeriesReference};
 use super::history::HistoryReport;
 use super::metric::{MetricKind, Unit};
@@ -33,6 +34,9 @@ pub struct AnalysisReport {
     /// By severity, then by size; one cause is one finding.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// What was told while the run went on, first thing first; none where nobody watched, or there was no history to look by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early: Option<Vec<EarlyFinding>>,
     pub phases: Phases,
     pub baseline: BaselineReport,
     /// Beside the baseline, where there is one.

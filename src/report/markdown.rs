@@ -10,7 +10,7 @@ use crate::model::time::Timestamp;
 use super::budget_words;
 use super::columns::{counted, thousands};
 use super::markdown_text::{code, link, long_code, prose};
-use super::words;
+use super::{early, words};
 
 /// GitHub refuses a comment of more letters, of which there are never more than bytes. Its job summaries and GitLab's
 /// comments may be longer.
@@ -45,6 +45,7 @@ fn write_page(page: &mut String, report: &AnalysisReport, rows_max: usize) -> Re
     write_run(page, report)?;
     write_differences(page, report, rows_max)?;
     write_findings(page, report, rows_max)?;
+    write_gone(page, report, rows_max)?;
     write_thresholds(page, report, rows_max)?;
     write_objectives(page, report)?;
     write_comparison(page, report, rows_max)?;
@@ -120,8 +121,17 @@ fn write_findings(page: &mut String, report: &AnalysisReport, rows_max: usize) -
     let heads = ["", "Finding", ">Observed", ">Expected", ">Change", "When"];
     table(page, &heads, report.findings.iter().map(row), rows_max)?;
     writeln!(page, "\n<details><summary>Details</summary>\n")?;
-    report.findings.iter().take(rows_max).try_for_each(|finding| write_finding(page, finding))?;
+    report.findings.iter().take(rows_max).try_for_each(|finding| write_finding(page, report, finding))?;
     writeln!(page, "</details>")
+}
+
+/// What was told while the run went on, and is no finding of the whole run.
+fn write_gone(page: &mut String, report: &AnalysisReport, rows_max: usize) -> Result {
+    let gone: Vec<String> = early::gone(report).map(|gone| prose(&gone)).collect();
+    if !gone.is_empty() {
+        writeln!(page, "\n### Told early\n")?;
+    }
+    list(page, gone.into_iter(), rows_max)
 }
 
 fn when(from: Option<Timestamp>, until: Option<Timestamp>, since_run: Option<&str>) -> String {
@@ -129,9 +139,10 @@ fn when(from: Option<Timestamp>, until: Option<Timestamp>, since_run: Option<&st
     words::period(from, until).into_iter().chain(since).collect::<Vec<_>>().join(", ")
 }
 
-fn write_finding(page: &mut String, finding: &Finding) -> Result {
+fn write_finding(page: &mut String, report: &AnalysisReport, finding: &Finding) -> Result {
     writeln!(page, "**{}** {}\n", finding.kind.name().replace('_', " "), prose(&finding.title))?;
     writeln!(page, "- of {}, finding {}", code(&words::series(&finding.series)), code(&finding.id))?;
+    early::known(report, finding).map_or(Ok(()), |known| writeln!(page, "- {}", prose(&known)))?;
     if !finding.also.is_empty() {
         let also = finding.also.iter().take(LISTED_MAX).map(|series| code(&words::series(series)));
         let also = also.collect::<Vec<_>>().join(", ");

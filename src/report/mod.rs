@@ -6,6 +6,7 @@ pub mod charts;
 pub mod code_quality;
 pub mod columns;
 pub mod comparison_md;
+pub mod early;
 pub mod html;
 pub mod junit;
 pub mod markdown;

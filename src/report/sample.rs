@@ -117,6 +117,7 @@ pub fn report(endpoints_count: usize, steps_count: usize, name: &str, value: f64
             judged_by: ThresholdJudge::Samples,
         }],
         findings: vec![finding; 2],
+        early: None,
         phases: Phases { steady_from: later(1), steady_until: later(4), rule: name() },
         baseline: BaselineReport {
             kind: name(),

@@ -57,6 +57,7 @@ fn render_into(text: &mut String, report: &AnalysisReport, colour: Colour) -> Re
     run(text, report, colour)?;
     text_findings::differences(text, report, colour)?;
     text_findings::findings(text, report, colour)?;
+    text_findings::gone(text, report, colour)?;
     text_findings::comparison(text, report, colour)?;
     thresholds(text, report, colour)?;
     objectives(text, report, colour)?;

@@ -9,7 +9,7 @@ use crate::model::report::{AnalysisReport, Detectable};
 
 use super::columns::{counted, cut_middle, pad};
 use super::text::{Colour, paragraph};
-use super::words;
+use super::{early, words};
 
 const FINDINGS_SHOWN: usize = 20;
 const DETECTABLE_SHOWN: usize = 6;
@@ -45,6 +45,7 @@ pub fn findings(text: &mut String, report: &AnalysisReport, colour: Colour) -> R
         writeln!(text, "  {}{first}", colour.paint(&mark, code))?;
         rest.iter().try_for_each(|line| writeln!(text, "           {line}"))?;
         paragraph(text, "           ", &words::facts(finding))?;
+        early::known(report, finding).map_or(Ok(()), |known| paragraph(text, "           ", &known))?;
         if !finding.also.is_empty() {
             paragraph(text, "           ", &format!("with it: {}", also(&finding.also)))?;
         }
@@ -53,6 +54,17 @@ pub fn findings(text: &mut String, report: &AnalysisReport, colour: Colour) -> R
         0 => Ok(()),
         more => writeln!(text, "  and {}: --format json has all", counted(more as u64, "more finding")),
     }
+}
+
+/// What was told while the run went on, and is no finding of the whole run.
+pub fn gone(text: &mut String, report: &AnalysisReport, colour: Colour) -> Result {
+    for (index, gone) in early::gone(report).enumerate() {
+        if index == 0 {
+            writeln!(text, "\n{}", colour.heading("Told early"))?;
+        }
+        paragraph(text, "  ", &gone)?;
+    }
+    Ok(())
 }
 
 /// Words what moved with a finding, the figures of one series together: `avg, med of GET /report; http_reqs rate`.

@@ -6,6 +6,7 @@ pub mod change_point;
 pub mod count_scan;
 #[cfg(test)]
 pub mod draws;
+pub mod failure_evidence;
 pub mod failure_rate;
 pub mod histogram;
 pub mod level;

@@ -25,7 +25,7 @@ pub const CHANCE: f64 = 0.01;
 /// How sure an early alarm has to be that the whole run will end beyond the limit; between a half and 1 by the manual above.
 /// The higher, the later the alarm. 0.8 would find 2 % more of the runs that are slower by 10 %; but where the levels of runs
 /// have long tails (Student's t of 4), it would alarm in .0145 of the unchanged runs instead of .0135.
-const CERTAINTY: f64 = 0.7;
+pub(super) const CERTAINTY: f64 = 0.7;
 /// Runs without which the spread between runs is a guess.
 pub const RUNS_MIN: usize = 3;
 /// What is expected of the spread between runs before a run is seen, and how many runs that counts for: load tests spread
@@ -56,7 +56,7 @@ pub struct History {
 /// What is known after one window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Look {
-    /// At least `1 / CHANCE`: the run is worse than its history.
+    /// At least `1 / CHANCE`: the run is worse than its history. Of several series, each has its share in it.
     pub e_value: f64,
     /// The level so far, less that of the history: 0.1 is about +10 % on the log scale.
     pub difference: f64,
@@ -75,6 +75,14 @@ impl History {
     /// `runs`: of each run one value a window, oldest window first, larger is worse; logarithms for latencies. A value that
     /// is not finite is a window without requests. A run that is shorter than half of the usual length is left out.
     pub fn of(runs: &[&[f64]]) -> Option<History> {
+        History::sharing(runs, 1.0, 0.0)
+    }
+
+    /// As `of`, for one of several series that share the one chance of a false alarm: its own part of it is `share`, and it has
+    /// to be worse by `least` at least.
+    ///
+    /// Its e-value then starts at `share` or less, so that those of all series add up to one of the run.
+    pub fn sharing(runs: &[&[f64]], share: f64, least: f64) -> Option<History> {
         let mut lengths: Vec<usize> = runs.iter().map(|run| run.len()).collect();
         lengths.sort_unstable();
         let windows_count = *lengths.get(lengths.len() / 2)?;
@@ -95,7 +103,7 @@ impl History {
         let variance = (USUAL_SIGMA_RUNS * USUAL_SIGMA.powi(2) + squares) / degrees_of_freedom;
         let scale = (variance * (1.0 + 1.0 / runs_count)).sqrt();
         let degrees_of_freedom = degrees_of_freedom.min(DEGREES_MAX);
-        let limit = level + scale * student_reach(CHANCE * CERTAINTY, degrees_of_freedom);
+        let limit = level + (scale * student_reach(share * CHANCE * CERTAINTY, degrees_of_freedom)).max(least);
         let shape = shape(&whole, &levels, windows_count);
         let unseen = unseen(&whole, &levels, &shape);
         let history = History { level, scale, degrees_of_freedom, limit, shape, unseen };
@@ -118,6 +126,21 @@ impl History {
             Look { e_value: self.e_value(so_far, count), difference: so_far - self.level }
         });
         looks.collect()
+    }
+
+    /// Returns what is known after the last one of `windows`, and how far the true difference may lie to each side of that which
+    /// was seen, with a confidence of 95 %; none where no window has requests, or where they are more than a run usually has.
+    pub fn look(&self, windows: &[f64]) -> Option<(Look, f64)> {
+        if windows.len() > self.shape.len() {
+            return None;
+        }
+        let off = windows.iter().zip(&self.shape).map(|(value, shape)| value - shape).filter(|off| off.is_finite());
+        let (sum, count) = off.fold((0.0, 0usize), |(sum, count), off| (sum + off, count + 1));
+        let unseen = self.unseen.get(count.checked_sub(1)?)?;
+        let so_far = sum / count as f64;
+        let look = Look { e_value: self.e_value(so_far, count), difference: so_far - self.level };
+        let reach = student_reach(0.025, self.degrees_of_freedom) * (self.scale.powi(2) + unseen).sqrt();
+        Some((look, reach))
     }
 
     /// Returns the evidence against "one more run of the history" after `count` windows whose level is `so_far`.
@@ -360,6 +383,13 @@ mod tests {
         assert!(equal.looks(&[4.0; 60]).iter().all(|look| look.e_value < 1.0));
         assert!(equal.looks(&[4.5; 60]).iter().all(Look::is_alarm));
         assert!(equal.looks(&[]).is_empty());
+        // What is said after the last window is what is said of it among all.
+        let (look, reach) = equal.look(&[4.0, f64::NAN, 4.1]).unwrap();
+        assert_eq!(Some(&look), equal.looks(&[4.0, f64::NAN, 4.1]).last());
+        assert!(reach > 0.0 && equal.look(&[]).is_none() && equal.look(&[4.0; 61]).is_none());
+        // A twentieth of the chance is reached later.
+        let part = History::sharing(&vec![[4.0; 60].as_slice(); 10], 0.05, 0.0).unwrap();
+        assert!(part.limit > equal.limit && part.looks(&[4.0; 60])[0].e_value <= 0.05, "{part:?}");
         // Longer than any run of the history: nothing is said about what has no history.
         assert_eq!(equal.looks(&[4.0; 90]).len(), 60);
         let gaps = equal.looks(&[f64::NAN, f64::INFINITY, 4.0]);

@@ -283,7 +283,9 @@ fn check_code_quality(report: &AnalysisReport) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-const HEADINGS: [&str; 12] = [
+const HEADINGS: [&str; 14] = [
+    "Told early",
+    "Objectives",
     "The comparison is not fair",
     "Findings",
     "Thresholds",

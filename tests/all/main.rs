@@ -11,6 +11,7 @@ mod confirm;
 mod courses;
 mod decoder;
 mod disagreement;
+mod early;
 mod error_histories;
 mod folders;
 mod forms;

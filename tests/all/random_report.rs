@@ -7,6 +7,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tidemark::model::comparison::{Comparison, ComparisonRow};
+use tidemark::model::early_finding::EarlyFinding;
 use tidemark::model::finding::{Change, Direction, Evidence, Finding, FindingKind, Scale, SeriesReference, Severity};
 use tidemark::model::history::{HistoryChange, HistoryReport, HistoryRun};
 use tidemark::model::metric::{MetricKind, Unit};
@@ -55,7 +56,7 @@ pub const HOSTILE: [&str; 30] = [
 pub fn report() -> BoxedStrategy<AnalysisReport> {
     let judged = (vec(threshold(), 0..6), vec(finding(), 0..8), baseline(), option::of(comparison()), any::<bool>());
     let measured = (totals(), vec(metric(), 0..4), vec(endpoint(), 0..30), vec(check(), 0..4), option::of(numbers()));
-    let told = (option::of(generator()), vec(skipped(), 0..4), times(), option::of(history()));
+    let told = (generator_and_early(), vec(skipped(), 0..4), times(), option::of(history()));
     (run(), verdict(), judged, measured, told)
         .prop_map(|(run, verdict, judged, measured, told)| {
             let (mut thresholds, mut findings, baseline, mut comparison, is_repeated) = judged;
@@ -65,7 +66,10 @@ pub fn report() -> BoxedStrategy<AnalysisReport> {
                 findings.extend(findings.first().cloned());
             }
             let (totals, metrics, endpoints, checks, numbers) = measured;
-            let (generator, skipped, (steady_from, steady_until), history) = told;
+            let ((generator, mut early), skipped, (steady_from, steady_until), history) = told;
+            if let (Some(first), Some(finding)) = (early.iter_mut().flatten().next(), findings.first()) {
+                first.confirmed_by = Some(finding.id.clone());
+            }
             let timeline = numbers.map(|numbers| timeline(&numbers, endpoints.len()));
             if let Some(comparison) = &mut comparison {
                 comparison.base_timeline = timeline.clone();
@@ -80,6 +84,7 @@ pub fn report() -> BoxedStrategy<AnalysisReport> {
                 checks,
                 thresholds,
                 findings,
+                early,
                 phases: Phases { steady_from, steady_until, rule: "by the number of VUs".to_owned() },
                 baseline,
                 comparison,
@@ -153,6 +158,30 @@ fn series() -> BoxedStrategy<SeriesReference> {
     (text(), btree_map(text(), text(), 0..3), statistic)
         .prop_map(|(metric, tags, statistic)| SeriesReference { metric, tags, statistic })
         .boxed()
+}
+
+fn generator_and_early() -> BoxedStrategy<(Option<GeneratorReport>, Option<Vec<EarlyFinding>>)> {
+    let kind = select(&[FindingKind::Latency, FindingKind::ErrorRate][..]);
+    let what = (text(), kind, series(), change(), unit());
+    let early = (what, any::<i64>(), number(), any::<u32>(), number(), any::<u32>());
+    let early = early.prop_map(|(what, at, after_seconds, windows_count, e_value, runs_count)| {
+        let ((id, kind, series, change, unit), at) = (what, Timestamp(at));
+        let confirmed_by = None;
+        EarlyFinding {
+            id,
+            kind,
+            series,
+            at,
+            after_seconds,
+            windows_count,
+            change,
+            unit,
+            e_value,
+            runs_count,
+            confirmed_by,
+        }
+    });
+    (option::of(generator()), option::of(vec(early, 0..4))).boxed()
 }
 
 fn finding() -> BoxedStrategy<Finding> {

@@ -7,6 +7,7 @@ use crate::model::metric::Unit;
 use crate::model::report::AnalysisReport;
 use crate::model::time::Timestamp;
 use crate::report::columns::{counted, thousands};
+use crate::report::early;
 use crate::report::text::second;
 use crate::report::words::{figure, interval, percent, point};
 
@@ -24,7 +25,9 @@ pub fn findings(page: &mut String, report: &AnalysisReport) -> Result {
         // To find nothing and not to have looked are two things.
         let not_judged =
             if report.skipped.is_empty() { "" } else { ", but <a href=\"#judged\">not all was judged</a>" };
-        return writeln!(page, "<p class=\"quiet-line\">Nothing was found{not_judged}.</p></section>");
+        writeln!(page, "<p class=\"quiet-line\">Nothing was found{not_judged}.</p>")?;
+        gone(page, report)?;
+        return writeln!(page, "</section>");
     }
     let counts = [Severity::Critical, Severity::Major, Severity::Minor].map(|severity| {
         let count = report.findings.iter().filter(|finding| finding.severity == severity).count();
@@ -41,7 +44,13 @@ pub fn findings(page: &mut String, report: &AnalysisReport) -> Result {
             counted(more as u64, "more finding")
         )?;
     }
+    gone(page, report)?;
     writeln!(page, "</section>")
+}
+
+/// What was told while the run went on, and is no finding of the whole run.
+fn gone(page: &mut String, report: &AnalysisReport) -> Result {
+    early::gone(report).try_for_each(|gone| writeln!(page, "<p class=\"quiet-line\">{}</p>", text(&gone)))
 }
 
 fn kind_name(kind: FindingKind) -> &'static str {
@@ -93,6 +102,9 @@ fn card(page: &mut String, report: &AnalysisReport, number: usize, finding: &Fin
     )?;
     if let Some(run) = &finding.since_run {
         write!(page, "; first seen in run {}", name(run, 20))?;
+    }
+    if let Some(known) = early::known(report, finding) {
+        write!(page, "; {}", text(&known))?;
     }
     writeln!(page, "</p>")?;
     also(page, report, finding)?;

@@ -1,0 +1,36 @@
+//! What was told while the run went on: how it is told then, and how a report tells it afterwards.
+
+use crate::model::early_finding::EarlyFinding;
+use crate::model::finding::{Finding, FindingKind};
+use crate::model::report::AnalysisReport;
+
+use super::columns::counted;
+use super::words;
+
+/// Words an early finding in one line, for whoever watches.
+pub fn told(early: &EarlyFinding) -> String {
+    let what = if early.kind == FindingKind::ErrorRate { "more requests fail" } else { "slower" };
+    let runs = counted(u64::from(early.runs_count), "earlier run");
+    format!("after {}: {what} than in {runs}, {}", words::duration(early.after_seconds), moved(early))
+}
+
+/// Says how early a finding of the whole run was known: `known after 3 min 00 s of 20 min 00 s`; none where it was not told.
+pub fn known(report: &AnalysisReport, finding: &Finding) -> Option<String> {
+    let confirmed = |early: &&EarlyFinding| early.confirmed_by.as_ref() == Some(&finding.id);
+    let first = report.early.iter().flatten().find(confirmed)?;
+    let of = report.run.duration_seconds.map_or(String::new(), |seconds| format!(" of {}", words::duration(seconds)));
+    Some(format!("known after {}{of}", words::duration(first.after_seconds)))
+}
+
+/// Words what was told early and is no finding of the whole run.
+pub fn gone(report: &AnalysisReport) -> impl Iterator<Item = String> {
+    let gone = report.early.iter().flatten().filter(|early| early.confirmed_by.is_none());
+    gone.map(|early| {
+        let after = words::duration(early.after_seconds);
+        format!("told after {after}, but it went away: {}", moved(early))
+    })
+}
+
+fn moved(early: &EarlyFinding) -> String {
+    format!("{} {}", words::series(&early.series), words::change(&early.change, early.unit))
+}
