@@ -388,7 +388,7 @@ mod tests {
         assert_eq!(Some(&look), equal.looks(&[4.0, f64::NAN, 4.1]).last());
         assert!(reach > 0.0 && equal.look(&[]).is_none() && equal.look(&[4.0; 61]).is_none());
         // A twentieth of the chance is reached later.
-        let part = History::sharing(&vec![[4.0; 60].as_slice(); 10], 0.05, 0.0).unwrap();
+        let part = History::sharing(&[[4.0; 60].as_slice(); 10], 0.05, 0.0).unwrap();
         assert!(part.limit > equal.limit && part.looks(&[4.0; 60])[0].e_value <= 0.05, "{part:?}");
         // Longer than any run of the history: nothing is said about what has no history.
         assert_eq!(equal.looks(&[4.0; 90]).len(), 60);
