@@ -12,7 +12,7 @@
 use crate::model::finding::{Change, Direction, Evidence, Finding, FindingKind, Scale, SeriesReference, Severity};
 use crate::model::metric::Unit;
 use crate::model::report::GeneratorReport;
-use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
+use crate::model::time::Timestamp;
 use crate::stats::level::{Demand, excursions};
 
 use super::finding_id::finding_id;
@@ -314,19 +314,18 @@ impl Run<'_> {
     }
 
     fn time(&self, step: usize) -> Timestamp {
-        let nanoseconds = (step as f64 * self.step_seconds * NANOSECONDS_PER_SECOND as f64) as i64;
-        Timestamp(self.start.0.saturating_add(nanoseconds))
+        self.start.after_seconds(step as f64 * self.step_seconds)
     }
 
-    /// Returns hours, minutes and seconds in UTC.
     fn clock(&self, step: usize) -> String {
-        self.time(step).to_string().get(11..19).unwrap_or_default().to_owned()
+        self.time(step).clock()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::time::NANOSECONDS_PER_SECOND;
 
     const SECONDS: usize = 120;
 

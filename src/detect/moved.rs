@@ -146,15 +146,14 @@ impl Moved {
             expected: Some(self.expected),
             unit: self.unit(),
             change: Some(self.change),
-            note: Some(format!("from {} to {}", clock(run.time(self.from)), clock(run.time(self.until)))),
+            note: Some(format!("from {} to {}", run.time(self.from).clock(), run.time(self.until).clock())),
         }
     }
 }
 
 impl Run<'_> {
     fn time(&self, step: usize) -> Timestamp {
-        let nanoseconds = (step as f64 * self.step_seconds * NANOSECONDS_PER_SECOND as f64) as i64;
-        Timestamp(self.start.0.saturating_add(nanoseconds))
+        self.start.after_seconds(step as f64 * self.step_seconds)
     }
 
     fn requests_count(&self, moved: &Moved) -> u64 {
@@ -213,8 +212,8 @@ fn title(run: &Run, main: &Moved, all: &[&Moved], from: usize, until: usize) -> 
         [one] => name(&run.signals[*one].series),
         several => format!("{} endpoints", several.len()),
     };
-    let to = if until < run.until { format!("to {}", clock(run.time(until))) } else { "to the end".to_owned() };
-    let when = format!("from {} {to}", clock(run.time(from)));
+    let to = if until < run.until { format!("to {}", run.time(until).clock()) } else { "to the end".to_owned() };
+    let when = format!("from {} {to}", run.time(from).clock());
     let figure = if main.statistic == Statistic::P95 { "p95 latency" } else { "latency" };
     let change = main.change.point;
     match main.statistic {
@@ -233,15 +232,10 @@ fn percent(fraction: f64) -> String {
 }
 
 /// Returns the endpoint's method and name, as far as it has them.
-fn name(series: &SeriesReference) -> String {
+pub(super) fn name(series: &SeriesReference) -> String {
     let parts = ["method", "name"].iter().filter_map(|tag| series.tags.get(*tag));
     let name = parts.map(String::as_str).collect::<Vec<_>>().join(" ");
     if name.is_empty() { series.tags.values().cloned().collect::<Vec<_>>().join(" ") } else { name }
-}
-
-/// Returns hours, minutes and seconds in UTC.
-fn clock(time: Timestamp) -> String {
-    time.to_string().get(11..19).unwrap_or_default().to_owned()
 }
 
 /// Returns the question that shows the seconds of the anomaly and those around it.

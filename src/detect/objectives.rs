@@ -9,7 +9,7 @@
 use crate::model::finding::{Change, Direction, Evidence, Finding, FindingKind, Scale, SeriesReference, Severity};
 use crate::model::metric::Unit;
 use crate::model::report::{Objective, ObjectiveReport, ObjectiveStatus};
-use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
+use crate::stats::failures::{Failures, wilson};
 use crate::stats::sketch::middle_of;
 use crate::tables::frames::{Frames, Step};
 
@@ -22,14 +22,6 @@ const SLOW_BURN: f64 = 6.0;
 /// A window of the course holds so many requests that this many bad ones are still within the objective.
 const BAD_WITHIN: f64 = 1.0;
 const WINDOW_SECONDS_MIN: i64 = 10;
-const SIGMAS_95: f64 = 1.959_963_984_540_054;
-
-/// Bad requests among all, of one step.
-#[derive(Debug, Clone, Copy, Default)]
-struct Counted {
-    bad: u64,
-    all: u64,
-}
 
 /// Judges each objective by the run's steps; latency limits are met to within the 0.4 % of a sketch.
 pub fn objectives(asked: &[Objective], frames: &Frames) -> Vec<ObjectiveReport> {
@@ -39,23 +31,20 @@ pub fn objectives(asked: &[Objective], frames: &Frames) -> Vec<ObjectiveReport> 
 fn judged(objective: &Objective, frames: &Frames) -> ObjectiveReport {
     let steps = counted(objective, frames);
     let allowed = (1.0 - objective.objective).max(f64::MIN_POSITIVE);
-    let sum =
-        steps.iter().fold(Counted::default(), |sum, step| Counted { bad: sum.bad + step.bad, all: sum.all + step.all });
-    let rate = if sum.all == 0 { 0.0 } else { sum.bad as f64 / sum.all as f64 };
-    let (low, high) = wilson(sum.bad, sum.all);
+    let sum = Failures::sum(steps.iter().copied());
+    let rate = sum.rate();
+    let (low, high) = wilson(rate, sum.count as f64);
     let status = match () {
-        () if low > allowed && sum.bad >= BAD_MIN => ObjectiveStatus::Burning,
+        () if low > allowed && sum.failed_count >= BAD_MIN => ObjectiveStatus::Burning,
         () if high <= allowed => ObjectiveStatus::Held,
         () => ObjectiveStatus::NotEnoughRequests,
     };
     let worst = worst(&steps, allowed, frames.step_seconds);
-    let start = frames.start_ns().unwrap_or_default();
-    let time =
-        |step: usize| Timestamp(start.saturating_add(step as i64 * frames.step_seconds * NANOSECONDS_PER_SECOND));
+    let time = |step: usize| frames.time(step);
     ObjectiveReport {
         objective: objective.clone(),
-        bad_count: sum.bad,
-        count: sum.all,
+        bad_count: sum.failed_count,
+        count: sum.count,
         burn_rate: rate / allowed,
         low: low / allowed,
         high: high / allowed,
@@ -67,7 +56,7 @@ fn judged(objective: &Objective, frames: &Frames) -> ObjectiveReport {
 }
 
 /// Returns the bad requests of each step: those that failed, and of the others those that took too long.
-fn counted(objective: &Objective, frames: &Frames) -> Vec<Counted> {
+fn counted(objective: &Objective, frames: &Frames) -> Vec<Failures> {
     let is_its = |metric: &'static str| {
         frames.steps_together(1, move |series| {
             series.key.metric == metric
@@ -87,36 +76,24 @@ fn counted(objective: &Objective, frames: &Frames) -> Vec<Counted> {
     };
     let of_step = |(failed, slow): (&Option<Step>, &u64)| {
         let (bad, all) = failed.as_ref().map_or((0, 0), |step| (step.nonzero_count, step.count));
-        Counted { bad: (bad + slow).min(all), all }
+        Failures { failed_count: (bad + slow).min(all), count: all }
     };
     failed.iter().zip(&slow).map(of_step).collect()
 }
 
 /// Returns the first step, the one behind the last, and the rate of the window with the highest rate.
-fn worst(steps: &[Counted], allowed: f64, step_seconds: i64) -> Option<(usize, usize, f64)> {
+fn worst(steps: &[Failures], allowed: f64, step_seconds: i64) -> Option<(usize, usize, f64)> {
     let enough = (BAD_WITHIN / allowed).ceil();
     let mut windows = Vec::new();
-    let (mut from, mut sum) = (0, Counted::default());
+    let (mut from, mut sum) = (0, Failures::default());
     for (index, step) in steps.iter().enumerate() {
-        sum = Counted { bad: sum.bad + step.bad, all: sum.all + step.all };
-        if sum.all as f64 >= enough && (index + 1 - from) as i64 * step_seconds >= WINDOW_SECONDS_MIN {
-            windows.push((from, index + 1, sum.bad as f64 / sum.all as f64));
-            (from, sum) = (index + 1, Counted::default());
+        sum = Failures::sum([sum, *step].into_iter());
+        if sum.count as f64 >= enough && (index + 1 - from) as i64 * step_seconds >= WINDOW_SECONDS_MIN {
+            windows.push((from, index + 1, sum.rate()));
+            (from, sum) = (index + 1, Failures::default());
         }
     }
     windows.into_iter().filter(|(_, _, rate)| *rate > 0.0).max_by(|left, right| left.2.total_cmp(&right.2))
-}
-
-/// Wilson's interval of a proportion, with 95 %; from 0 to 1 where nothing was counted.
-fn wilson(bad: u64, all: u64) -> (f64, f64) {
-    if all == 0 {
-        return (0.0, 1.0);
-    }
-    let (count, rate, square) = (all as f64, bad as f64 / all as f64, SIGMAS_95 * SIGMAS_95);
-    let middle = rate + square / (2.0 * count);
-    let reach = SIGMAS_95 * (rate * (1.0 - rate) / count + square / (4.0 * count * count)).sqrt();
-    let scale = 1.0 + square / count;
-    (((middle - reach) / scale).max(0.0), ((middle + reach) / scale).min(1.0))
 }
 
 /// Returns a finding for each objective whose budget burns.
@@ -133,7 +110,8 @@ fn finding(test: &str, burning: &ObjectiveReport) -> Finding {
         tags: name.collect(),
         statistic: Some(format!("objective {}", objective.name)),
     };
-    let (allowed, rate) = (1.0 - objective.objective, burning.bad_count as f64 / burning.count.max(1) as f64);
+    let (allowed, rate) =
+        (1.0 - objective.objective, Failures { failed_count: burning.bad_count, count: burning.count }.rate());
     let lasts = objective.window_days / burning.burn_rate;
     let lasts = if lasts < 2.0 { format!("{:.1} hours", 24.0 * lasts) } else { format!("{lasts:.1} days") };
     let what = objective.latency_ms.map_or("failed".to_owned(), |limit| format!("failed or took more than {limit} ms"));
@@ -183,24 +161,5 @@ fn finding(test: &str, burning: &ObjectiveReport) -> Finding {
         unit: Unit::Fraction,
         change: Some(change),
         evidence: vec![figure],
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Expected values: `statsmodels.stats.proportion.proportion_confint(bad, all, method="wilson")` is the closed form of
-    /// Wilson's paper: 3 of 10 gives 0.10779 to 0.60322, 0 of 20 gives 0 to 0.16113.
-    #[test]
-    fn the_interval_is_wilsons() {
-        let check = |bad, all, low: f64, high: f64| {
-            let found = wilson(bad, all);
-            assert!((found.0 - low).abs() < 1e-5 && (found.1 - high).abs() < 1e-5, "{found:?}");
-        };
-        check(3, 10, 0.107_79, 0.603_22);
-        check(0, 20, 0.0, 0.161_13);
-        check(0, 0, 0.0, 1.0);
-        check(5, 5, 0.565_51, 1.0);
     }
 }

@@ -3,7 +3,8 @@
 use crate::model::finding::{Change, Scale, SeriesReference};
 use crate::model::report::Detectable;
 use crate::model::series::SeriesKey;
-use crate::stats::failure_rate::{self, Failures, HISTORY_RUNS_MIN, RatePosterior};
+use crate::stats::failure_rate::{self, HISTORY_RUNS_MIN, RatePosterior};
+use crate::stats::failures::Failures;
 use crate::stats::normal;
 
 use super::history::PastRun;
@@ -44,7 +45,7 @@ pub(super) fn by_history(past: &[PastRun], key: &SeriesKey, current: Failures, v
     let is_found = is_large && if point > 0.0 { rise.is_some() } else { is_better() };
     let between = posterior.deviation_between_runs().powi(2);
     let binomial = usual.rate() * (1.0 - usual.rate()) / usual.count.max(1) as f64;
-    let spread = if is_found && point > 0.0 { between / before.len() as f64 } else { between };
+    let spread = if is_found { between / before.len() as f64 } else { between };
     let reach = normal::quantile(0.5 + 0.5 * CONFIDENCE) * (variance + spread + binomial).sqrt();
     let first = (since > 1).then(|| &past[ids[history.len() + 1 - since]]);
     Some(ByHistory {

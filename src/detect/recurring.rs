@@ -11,6 +11,7 @@ use crate::stats::robust::{MAD_TO_SIGMA, median};
 use super::anomaly::Signal;
 use super::finding_id::finding_id;
 use super::members::take_up;
+use super::moved::name;
 use super::soak::Steady;
 
 /// Steps around that the middle is of, to both sides.
@@ -131,16 +132,13 @@ fn finding(steady: &Steady, head: &Spikes, others: &[&Spikes]) -> Finding {
     let (period, error) = (seconds(head.found.period), seconds(head.found.standard_error));
     let ratio = head.high_ms / head.usual_ms;
     let whose = match others.len() {
-        0 => {
-            let name = ["method", "name"].iter().filter_map(|tag| series.tags.get(*tag).map(String::as_str));
-            name.collect::<Vec<&str>>().join(" ")
-        }
+        0 => name(&series),
         more => format!("{} endpoints", more + 1),
     };
     let figure = if head.statistic == "p95" { "p95 latency" } else { "latency" };
     let first = steady.time(head.spans.first().map_or(steady.from, |(from, _)| *from));
     let last = steady.time(head.spans.last().map_or(steady.until, |(_, until)| *until));
-    let clock = first.to_string().get(11..19).unwrap_or_default().to_owned();
+    let clock = first.clock();
     let evidence = |spikes: &&Spikes| Evidence::Metric {
         series: series_of(spikes),
         observed: spikes.high_ms,

@@ -14,7 +14,7 @@ use crate::model::finding::{Change, Direction, Evidence, Finding, FindingKind, S
 use crate::model::metric::Unit;
 use crate::model::ramp::{Knee, Load, Ramp};
 use crate::model::report::{AnalysisReport, Skipped};
-use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
+use crate::model::time::Timestamp;
 use crate::stats::broken_line::{BrokenLine, POINTS_MIN, broken_line};
 use crate::stats::normal;
 use crate::stats::regression::{self, Decision, Level};
@@ -55,7 +55,7 @@ const NO_KNEE_ERROR: f64 = 0.03;
 /// What a pair of runs has to be beyond, if there is no history: one in two hundred, to one side.
 const PAIR_CHANCE: f64 = 0.005;
 /// What stands out may begin a little before the knee.
-const KNEE_SECONDS: i64 = 10;
+const KNEE_SECONDS: f64 = 10.0;
 /// Where the latency below both knees has risen by more, saturation alone does not explain it.
 const BOTTOM_RISE_MAX: f64 = 1.15;
 
@@ -128,7 +128,7 @@ pub fn ramp(load: Load, start: Timestamp, step_seconds: f64, signal: &RampSignal
             load: line.knee,
             low: line.low,
             high: line.high,
-            at: Timestamp(start.0 + (at as f64 * step_seconds * NANOSECONDS_PER_SECOND as f64) as i64),
+            at: start.after_seconds(at as f64 * step_seconds),
             latency_ms: latency_at(line.knee),
             requests_per_second: mean(at.saturating_sub(reach)..(at + reach).min(until)),
             requests_per_second_at_top: mean(until - reach..until),
@@ -182,8 +182,7 @@ pub fn saturates(findings: &mut Vec<Finding>, test: &str, ramp: &Ramp, until: Op
 
 /// Says whether something stands out where the system under test has no more room.
 fn is_beyond(finding: &Finding, knee: &Knee) -> bool {
-    let reach = KNEE_SECONDS * NANOSECONDS_PER_SECOND;
-    let is_late = finding.from.is_some_and(|from| from.0 >= knee.at.0.saturating_sub(reach));
+    let is_late = finding.from.is_some_and(|from| from.seconds_since(knee.at) >= -KNEE_SECONDS);
     finding.kind == FindingKind::Anomaly && finding.direction == Direction::Worse && is_late
 }
 

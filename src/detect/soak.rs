@@ -7,8 +7,8 @@
 use crate::model::finding::{Change, Direction, Evidence, Finding, FindingKind, SeriesReference, Severity};
 use crate::model::metric::Unit;
 use crate::model::report::ThresholdReport;
-use crate::model::threshold::{Aggregation, Expression, Operator};
-use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
+use crate::model::threshold::{Aggregation, Expression, Operator, split_metric_filter};
+use crate::model::time::Timestamp;
 use crate::stats::robust::median;
 use crate::stats::trend::{Trend, trend};
 
@@ -16,6 +16,7 @@ use super::anomaly::Signal;
 use super::finding_id::finding_id;
 use super::like_load::{LoadCurve, LoadSignal, driver};
 use super::members::take_up;
+use super::moved::name;
 
 /// A shorter run is no soak.
 const SECONDS_MIN: f64 = 600.0;
@@ -48,8 +49,7 @@ pub(super) struct Steady<'r> {
 
 impl Steady<'_> {
     pub fn time(&self, step: usize) -> Timestamp {
-        let nanoseconds = (step as f64 * self.step_seconds * NANOSECONDS_PER_SECOND as f64) as i64;
-        Timestamp(self.start.0.saturating_add(nanoseconds))
+        self.start.after_seconds(step as f64 * self.step_seconds)
     }
 
     pub fn seconds(&self) -> f64 {
@@ -227,8 +227,7 @@ fn finding(steady: &Steady, head: &Climb, climbs: &[&Climb], limit: Option<(Stri
     let series = head.series();
     let change = head.an_hour();
     let when = limit.map_or(String::new(), |(limit, seconds)| format!("; {limit} is reached after {}", hours(seconds)));
-    let name = ["method", "name"].iter().filter_map(|tag| series.tags.get(*tag).map(String::as_str));
-    let name = name.collect::<Vec<&str>>().join(" ");
+    let name = name(&series);
     let others = climbs.iter().filter(|climb| climb.signal != head.signal);
     let from = steady.time(steady.from);
     let sql = format!(
@@ -277,10 +276,9 @@ fn reached(head: &Climb, climb: &Climb, threshold: &ThresholdReport) -> Option<(
         _ => return None,
     };
     let is_upper = matches!(expression.operator, Operator::Less | Operator::LessOrEqual);
-    let name = climb.signal.series.tags.get("name");
-    let of_endpoint = name.is_some_and(|name| threshold.metric.contains(&format!("name:{name}")));
-    let is_its =
-        threshold.metric == "http_req_duration" || of_endpoint && threshold.metric.starts_with("http_req_duration{");
+    let (metric, filter) = split_metric_filter(&threshold.metric)?;
+    let tags = &climb.signal.series.tags;
+    let is_its = metric == "http_req_duration" && filter.iter().all(|(tag, value)| tags.get(tag) == Some(value));
     let room = expression.limit.ln() - climb.trend.last;
     let parts = room / head.trend.slope;
     (statistic == climb.statistic && is_upper && is_its && room > 0.0 && parts.is_finite())

@@ -8,7 +8,6 @@ use crate::model::metric::MetricKind;
 use crate::model::report::{MetricReport, ThresholdJudge, ThresholdOverTime, ThresholdReport};
 use crate::model::series::SeriesKey;
 use crate::model::threshold::{Aggregation, Expression, Operator, split_metric_filter};
-use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 use crate::tables::frames::{Frames, Step};
 
 /// A shorter window is a moment.
@@ -45,9 +44,7 @@ fn course(threshold: &ThresholdReport, metrics: &[MetricReport], frames: &Frames
         return None;
     }
     let steps = frames.steps_together(1, |series| is_its(&series.key));
-    let start_ns = frames.start_ns()?;
-    let time =
-        |step: usize| Timestamp(start_ns.saturating_add(step as i64 * frames.step_seconds * NANOSECONDS_PER_SECOND));
+    let time = |step: usize| frames.time(step);
     let mut windows: Vec<(usize, usize, f64)> = Vec::new();
     let (mut from, mut sum) = (0, Step::default());
     for (index, step) in steps.iter().enumerate() {

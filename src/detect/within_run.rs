@@ -34,7 +34,7 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, clock: Clock) -> Wit
     let steady = steady(report, start, frames.step_seconds, frames.steps_count());
     let of = |is_its: &dyn Fn(&SeriesKey) -> bool| frames.steps_together(1, |series| is_its(&series.key));
     let metric = |name: &'static str| of(&move |key| key.metric == name);
-    let requests = metric("http_reqs");
+    let (requests, latency) = (metric("http_reqs"), metric("http_req_duration"));
     let requests_per_second: Vec<f64> = sums(&requests).into_iter().map(|count| count / step_seconds).collect();
     let generator_signal = GeneratorSignal {
         vus: lasts(&metric("vus")),
@@ -42,7 +42,7 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, clock: Clock) -> Wit
         iterations_count: sums(&metric("iterations")),
         dropped_iterations_count: sums(&metric("dropped_iterations")),
         requests_count: sums(&requests),
-        latency_ms_sum: sums(&metric("http_req_duration")),
+        latency_ms_sum: sums(&latency),
     };
     // With an arrival rate the load is what was due: what ends a second is no more than there is room for.
     let (kind, climbing) = match report.totals.arrivals_per_second {
@@ -79,10 +79,9 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, clock: Clock) -> Wit
         leak(&mut findings, &steady, &load, &signals, &report.thresholds);
     }
     findings.extend(troubles);
-    let succeeded = |key: &SeriesKey| key.metric == "http_req_duration" && key.expected_response != Some(false);
     let ramp_signal = RampSignal {
         load: climbing,
-        median_ms: of(&succeeded).iter().map(|step| step.as_ref()?.sketch.quantile(0.5)).collect(),
+        median_ms: latency.iter().map(|step| step.as_ref()?.sketch.quantile(0.5)).collect(),
         requests_per_second,
     };
     let ramp = ramp(kind, start, step_seconds, &ramp_signal);

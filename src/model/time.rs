@@ -13,6 +13,16 @@ pub const NANOSECONDS_PER_SECOND: i64 = 1_000_000_000;
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
+    /// Returns the time so many seconds later, as near as the type holds it.
+    pub fn after_seconds(self, seconds: f64) -> Timestamp {
+        Timestamp(self.0.saturating_add((seconds * NANOSECONDS_PER_SECOND as f64) as i64))
+    }
+
+    /// Returns hours, minutes and seconds in UTC: `10:05:00`.
+    pub fn clock(self) -> String {
+        self.to_string().get(11..19).unwrap_or_default().to_owned()
+    }
+
     /// Returns the seconds from `earlier` to `self`, negative when `self` is the earlier one.
     pub fn seconds_since(self, earlier: Timestamp) -> f64 {
         (self.0 as i128 - earlier.0 as i128) as f64 / NANOSECONDS_PER_SECOND as f64

@@ -1,7 +1,6 @@
 //! The words for what time tells of thresholds and objectives.
 
 use crate::model::report::{ObjectiveReport, ObjectiveStatus, ThresholdOverTime};
-use crate::model::time::Timestamp;
 
 use super::columns::thousands;
 use super::words::{duration, percent, sentence};
@@ -12,7 +11,7 @@ pub fn over_time(course: &ThresholdOverTime) -> Option<String> {
         return None;
     }
     let longest = match (course.longest_from, course.longest_until) {
-        (Some(from), Some(until)) => format!(", longest from {} to {}", clock(from), clock(until)),
+        (Some(from), Some(until)) => format!(", longest from {} to {}", from.clock(), until.clock()),
         _ => String::new(),
     };
     Some(format!("broken for {} of {}{longest}", duration(course.broken_seconds), duration(course.judged_seconds)))
@@ -36,7 +35,7 @@ pub fn objective(report: &ObjectiveReport) -> String {
     );
     let worst = match (report.worst_burn_rate, report.worst_from, report.worst_until) {
         (Some(rate), Some(from), Some(until)) if rate > 1.0 => {
-            format!("; {rate:.1} times from {} to {}", clock(from), clock(until))
+            format!("; {rate:.1} times from {} to {}", from.clock(), until.clock())
         }
         _ => String::new(),
     };
@@ -50,8 +49,4 @@ pub fn status(status: ObjectiveStatus) -> &'static str {
         ObjectiveStatus::Burning => "burning",
         ObjectiveStatus::NotEnoughRequests => "not enough requests",
     }
-}
-
-fn clock(time: Timestamp) -> String {
-    time.to_string().get(11..19).unwrap_or_default().to_owned()
 }

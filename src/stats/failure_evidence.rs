@@ -12,8 +12,9 @@
 //! A likelihood ratio of two such mixtures found 0.2 where this finds 0.5 of the runs whose failures are five times as many,
 //! since the factor is a single draw however long one looks.
 
-use super::normal;
+use super::failures::{Failures, wilson};
 use super::sequential::{CERTAINTY, CHANCE};
+use super::special::{gamma_upper, log_gamma};
 
 /// What is believed of the factor between runs before a run is seen: a rate of failures differs by its own size. It counts as
 /// many runs as `USUAL_RUNS`.
@@ -30,17 +31,6 @@ const USUAL_BLOCK_CLUSTERS: f64 = 5.0;
 const WIDER: f64 = 4.0;
 /// 95 % of a normal distribution lie within.
 const REACH: f64 = 1.96;
-/// From here on the cube root of a gamma variable is normal to five digits.
-const SHAPE_MAX: f64 = 2_000.0;
-/// Some times the square root of that: the series and the fraction have converged long before.
-const STEPS_MAX: i32 = 1_000;
-
-/// What failed of how many requests.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Failures {
-    pub failed: u64,
-    pub requests: u64,
-}
 
 /// What earlier runs say of the failures of one more run.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,9 +106,9 @@ impl FailureHistory {
     /// Adds what came in a block that the history has.
     pub fn add(&self, seen: &mut Seen, block: usize, failures: Failures) {
         let Some(rate) = self.rates.get(block) else { return };
-        seen.failed += failures.failed;
-        seen.requests += failures.requests;
-        seen.expected += rate * failures.requests as f64;
+        seen.failed += failures.failed_count;
+        seen.requests += failures.count;
+        seen.expected += rate * failures.count as f64;
     }
 
     /// Returns the e-value against "one more run of the history", which starts at `share`: from `1 / CHANCE` on the run is worse.
@@ -132,7 +122,7 @@ impl FailureHistory {
         let parts = [1.0, WIDER].map(|wider| 1.0 / (wider * self.variance));
         // ln of how likely the clusters are for each part: negative binomial, less what is common to both.
         let log_likely = parts.map(|shape| {
-            shape * shape.ln() - ln_gamma(shape) + ln_gamma(shape + clusters)
+            shape * shape.ln() - log_gamma(shape) + log_gamma(shape + clusters)
                 - (shape + clusters) * (shape + expected).ln()
         });
         let largest = log_likely[0].max(log_likely[1]);
@@ -171,65 +161,7 @@ impl FailureHistory {
 }
 
 fn added(sum: (f64, f64), failures: &Failures) -> (f64, f64) {
-    (sum.0 + failures.failed as f64, sum.1 + failures.requests as f64)
-}
-
-/// Returns the chance that a gamma variable of this shape and rate 1 is above x.
-///
-/// Abramowitz & Stegun (1964), 6.5.29 and 6.5.31; of large shapes by Wilson and Hilferty's cube root, 26.4.17.
-fn gamma_upper(shape: f64, x: f64) -> f64 {
-    if x <= 0.0 {
-        return 1.0;
-    }
-    if x == f64::INFINITY {
-        return 0.0;
-    }
-    if shape > SHAPE_MAX {
-        let part = 1.0 / (9.0 * shape);
-        return normal::upper_tail(((x / shape).cbrt() - 1.0 + part) / part.sqrt());
-    }
-    let scale = (shape * x.ln() - x - ln_gamma(shape)).exp();
-    if x < shape + 1.0 {
-        let (mut term, mut sum, mut next) = (1.0 / shape, 1.0 / shape, shape);
-        for _ in 1..STEPS_MAX {
-            next += 1.0;
-            term *= x / next;
-            sum += term;
-            if term < 1e-14 * sum {
-                break;
-            }
-        }
-        return (1.0 - scale * sum).max(0.0);
-    }
-    // Lentz's way through the continued fraction.
-    let mut below = x + 1.0 - shape;
-    let (mut c, mut d) = (1e300, 1.0 / below);
-    let mut fraction = d;
-    for step in 1..STEPS_MAX {
-        let factor = f64::from(step) * (shape - f64::from(step));
-        below += 2.0;
-        d = 1.0 / (factor * d + below);
-        c = below + factor / c;
-        fraction *= c * d;
-        if (c * d - 1.0).abs() < 1e-14 {
-            break;
-        }
-    }
-    (scale * fraction).min(1.0)
-}
-
-/// Returns ln of the gamma function of x > 0: by Stirling's series from 10 on, to which smaller x are raised.
-///
-/// Abramowitz & Stegun (1964), 6.1.40; the first term left out is less than 1e-10 there.
-fn ln_gamma(x: f64) -> f64 {
-    let (mut x, mut product) = (x, 1.0);
-    while x < 10.0 {
-        product *= x;
-        x += 1.0;
-    }
-    let square = x * x;
-    let series = (1.0 / 12.0 - (1.0 / 360.0 - (1.0 / 1260.0 - 1.0 / (1680.0 * square)) / square) / square) / x;
-    (x - 0.5) * x.ln() - x + 0.5 * std::f64::consts::TAU.ln() + series - product.ln()
+    (sum.0 + failures.failed_count as f64, sum.1 + failures.count as f64)
 }
 
 /// Returns the variance of the factor between runs: what their rates show beyond chance, and the usual belief, each by how
@@ -253,29 +185,20 @@ fn between_runs(totals: &[(f64, f64)], rate: f64, clustering: f64) -> f64 {
 fn clustering(runs: &[Vec<Failures>], rates: &[f64]) -> f64 {
     let (mut squares, mut degrees) = (USUAL_CLUSTERING * USUAL_CLUSTERING_BLOCKS, USUAL_CLUSTERING_BLOCKS);
     for run in runs {
-        let usual = run.iter().zip(rates).map(|(block, rate)| rate * block.requests as f64);
+        let usual = run.iter().zip(rates).map(|(block, rate)| rate * block.count as f64);
         let (failed, expected) = (run.iter().fold((0.0, 0.0), added).0, usual.clone().sum::<f64>());
         if failed == 0.0 || expected == 0.0 {
             continue;
         }
         let mut blocks_count = 0.0;
-        for (block, usual) in run.iter().zip(usual).filter(|(block, _)| block.requests > 0) {
+        for (block, usual) in run.iter().zip(usual).filter(|(block, _)| block.count > 0) {
             let expected = usual * failed / expected;
-            squares += (block.failed as f64 - expected).powi(2) / expected;
+            squares += (block.failed_count as f64 - expected).powi(2) / expected;
             blocks_count += 1.0;
         }
         degrees += blocks_count - 1.0;
     }
     (squares / degrees).max(1.0)
-}
-
-/// Returns Wilson's interval of 95 % of a rate.
-fn wilson(rate: f64, count: f64) -> (f64, f64) {
-    let square = REACH * REACH;
-    let middle = (rate + 0.5 * square / count) / (1.0 + square / count);
-    let reach = REACH * (rate * (1.0 - rate) / count + 0.25 * square / (count * count)).max(0.0).sqrt()
-        / (1.0 + square / count);
-    ((middle - reach).max(0.0), (middle + reach).min(1.0))
 }
 
 #[cfg(test)]
@@ -284,7 +207,7 @@ mod tests {
     use crate::stats::draws::Draws;
 
     fn blocks(failed: &[u64], requests: u64) -> Vec<Failures> {
-        failed.iter().map(|failed| Failures { failed: *failed, requests }).collect()
+        failed.iter().map(|failed| Failures { failed_count: *failed, count: requests }).collect()
     }
 
     /// Ten runs of four blocks of 1,000 requests, none of which failed.
@@ -294,7 +217,7 @@ mod tests {
 
     fn seen(history: &FailureHistory, failed: u64, requests: u64) -> Seen {
         let mut seen = Seen::default();
-        history.add(&mut seen, 0, Failures { failed, requests });
+        history.add(&mut seen, 0, Failures { failed_count: failed, count: requests });
         seen
     }
 
@@ -331,40 +254,8 @@ mod tests {
         let usual = seen(&history, 40, 1_000);
         assert!(history.e_value(&usual) < 1.0, "{}", history.e_value(&usual));
         let mut more = usual;
-        history.add(&mut more, 1, Failures { failed: 400, requests: 1_000 });
+        history.add(&mut more, 1, Failures { failed_count: 400, count: 1_000 });
         assert!(history.e_value(&more) > 100.0, "{}", history.e_value(&more));
-    }
-
-    #[test]
-    fn gamma_tail_is_scipys() {
-        // SciPy: scipy.special.gammaincc([0.3, 0.3, 2.5, 40, 40, 5000], [0.01, 5, 2, 30, 80, 5100])
-        for (shape, x, expected) in [
-            (0.3, 0.01, 0.720_759_003_6),
-            (0.3, 5.0, 0.000_651_318_750_7),
-            (2.5, 2.0, 0.549_415_951_4),
-            (40.0, 30.0, 0.953_746_962_4),
-            (40.0, 80.0, 2.808_721_626e-7),
-            (5_000.0, 5_100.0, 0.079_328_881_08),
-        ] {
-            assert!((gamma_upper(shape, x) / expected - 1.0).abs() < 1e-5, "{shape} {x}: {}", gamma_upper(shape, x));
-        }
-        assert_eq!((gamma_upper(2.0, 0.0), gamma_upper(2.0, f64::INFINITY)), (1.0, 0.0));
-    }
-
-    #[test]
-    fn ln_gamma_is_scipys() {
-        // SciPy: scipy.special.gammaln([0.3, 0.5, 1, 2, 7.5, 100, 1e6])
-        for (x, expected) in [
-            (0.3, 1.095_797_994_818_081),
-            (0.5, 0.572_364_942_924_700_1),
-            (1.0, 0.0),
-            (2.0, 0.0),
-            (7.5, 7.534_364_236_758_733),
-            (100.0, 359.134_205_369_575_4),
-            (1e6, 12_815_504.569_147_61),
-        ] {
-            assert!((ln_gamma(x) - expected).abs() <= 1e-9 * expected.abs().max(1.0), "{x}: {}", ln_gamma(x));
-        }
     }
 
     /// Runs whose rates differ by their own size, whose failures come in threes, beside eight others of the kind.
@@ -377,7 +268,7 @@ mod tests {
                 // Log-normal with a mean of 1 and a variance of 1.
                 let factor = (0.8326 * draws.normal() - 0.3466).exp();
                 let mut block = || 3 * u64::from(draws.count(rate * factor * 500.0 / 3.0));
-                (0..12).map(|_| Failures { failed: block().min(500), requests: 500 }).collect()
+                (0..12).map(|_| Failures { failed_count: block().min(500), count: 500 }).collect()
             };
             let rate = [0.0003, 0.003, 0.03][case % 3];
             let history = FailureHistory::of(&(0..8).map(|_| run(rate)).collect::<Vec<_>>(), 1.0).unwrap();
@@ -404,10 +295,10 @@ mod tests {
         assert!((history.e_value(&Seen::default()) - 0.3).abs() < 1e-6);
         // Beyond the history nothing is known, and nothing counts.
         let mut beyond = Seen::default();
-        history.add(&mut beyond, 4, Failures { failed: 5, requests: 5 });
+        history.add(&mut beyond, 4, Failures { failed_count: 5, count: 5 });
         assert_eq!(beyond, Seen::default());
         let huge =
-            FailureHistory::of(&vec![vec![Failures { failed: u64::MAX, requests: u64::MAX }; 30]; 3], 1.0).unwrap();
+            FailureHistory::of(&vec![vec![Failures { failed_count: u64::MAX, count: u64::MAX }; 30]; 3], 1.0).unwrap();
         assert!(huge.e_value(&seen(&huge, 1, 1)).is_finite());
     }
 }

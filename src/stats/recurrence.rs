@@ -4,6 +4,8 @@
 //! events near its points, and the events near are counted. By chance each event is near with the share of the grid that counts
 //! as near, so that the count is binomial; every period that was tried is one more chance.
 
+use super::special::binomial_tail;
+
 /// Fewer events have no rhythm.
 pub const EVENTS_MIN: usize = 5;
 /// More would take long, and hold no more.
@@ -66,8 +68,8 @@ fn grid(times: &[f64], first: usize, resolution: f64) -> Option<Recurrence> {
     }
     let share = (2.0 * (NEAR * period).max(resolution) / period).min(1.0);
     // Two events lie on any grid that is laid through them.
-    let log_chance =
-        log_binomial_tail(times.len() - 2, points.len().saturating_sub(2), share) + (times.len() as f64).ln();
+    let log_chance = binomial_tail(times.len() as u64 - 2, points.len().saturating_sub(2) as u64, share).ln()
+        + (times.len() as f64).ln();
     let events = near.iter().map(|(index, _)| *index).collect();
     Some(Recurrence { period, standard_error: error, events, log_chance: log_chance.min(0.0) })
 }
@@ -88,25 +90,6 @@ fn least_squares(times: &[f64], near: &[(usize, f64)], resolution: f64) -> Optio
     // A time that is rounded down is off by up to the resolution, evenly.
     let of_each = squares / (count - 2.0).max(1.0) + resolution * resolution / 12.0;
     Some((start, period, (of_each / xx).sqrt()))
-}
-
-/// ln P(Binomial(count, p) >= least), by its largest term and what follows it.
-fn log_binomial_tail(count: usize, least: usize, p: f64) -> f64 {
-    if least == 0 || p >= 1.0 {
-        return 0.0;
-    }
-    let mut log_choose = 0.0;
-    let terms: Vec<f64> = (0..=count)
-        .map(|events| {
-            if events > 0 {
-                log_choose += ((count - events + 1) as f64 / events as f64).ln();
-            }
-            log_choose + events as f64 * p.ln() + (count - events) as f64 * (1.0 - p).ln()
-        })
-        .collect();
-    let Some(tail) = terms.get(least..).filter(|tail| !tail.is_empty()) else { return f64::NEG_INFINITY };
-    let most = tail.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    (most + tail.iter().map(|term| (term - most).exp()).sum::<f64>().ln()).min(0.0)
 }
 
 #[cfg(test)]
@@ -140,14 +123,9 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_is_the_binomial_one_and_edges_give_none() {
-        // scipy.stats.binom.logsf(3, 8, 0.2) is -2.8774, logsf(7, 8, 0.1) is -18.42.
-        assert!((log_binomial_tail(8, 4, 0.2) - TAILS[0]).abs() < 1e-3);
-        assert!((log_binomial_tail(8, 8, 0.1) - TAILS[1]).abs() < 1e-2);
+    fn edges_give_none() {
         assert_eq!(recurrence(&[1.0, 2.0, 3.0, 4.0], 0.1), None);
         assert_eq!(recurrence(&[f64::NAN; 6], 0.1), None);
         assert_eq!(recurrence(&[5.0; 6], 0.1), None);
     }
-
-    const TAILS: [f64; 2] = [-2.8774, -18.4207];
 }

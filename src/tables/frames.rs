@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::model::series::SeriesKey;
-use crate::model::time::NANOSECONDS_PER_SECOND;
+use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 use crate::stats::sketch::Sketch;
 
 use super::aggregate::Window;
@@ -227,6 +227,12 @@ impl Frames {
     pub fn start_ns(&self) -> Option<i64> {
         let step_ns = self.step_seconds * NANOSECONDS_PER_SECOND;
         (self.frames_count > 0).then(|| self.first_step.saturating_mul(step_ns))
+    }
+
+    /// Returns when a step begins; without any frame, as if the run had begun in 1970.
+    pub fn time(&self, step: usize) -> Timestamp {
+        let nanoseconds = (step as i64).saturating_mul(self.step_seconds * NANOSECONDS_PER_SECOND);
+        Timestamp(self.start_ns().unwrap_or_default().saturating_add(nanoseconds))
     }
 
     /// From the first frame to the last, those without a sample included.

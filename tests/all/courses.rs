@@ -20,7 +20,11 @@ fn findings(report: &Value) -> &[Value] {
 #[test]
 fn a_climb_is_one_finding_with_its_slope_and_the_time_until_a_threshold() {
     let course = Course { factor: |second| 1.0 + 0.25 * second as f64 / 1_800.0, ..SOAK };
-    let report = report(1, &course, &["--threshold", "http_req_duration=p(95)<200"]);
+    let report = report(
+        1,
+        &course,
+        &["--threshold", "http_req_duration=p(95)<200", "--threshold", "http_req_duration{name:ab}=p(95)<90"],
+    );
     let [finding] = findings(&report) else { panic!("{:#}", report["findings"]) };
     assert_eq!((&finding["kind"], &finding["direction"]), (&"leak".into(), &"worse".into()), "{finding:#}");
     // +25 % in half an hour, of a line that is +25 % of its start: between 1.25^2 - 1 and 2 x 25 % an hour.

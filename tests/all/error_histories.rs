@@ -86,7 +86,7 @@ fn a_history_with_bad_runs_makes_one_more_of_them_no_regression() {
 }
 
 #[test]
-fn errors_of_one_endpoint_and_failing_checks_are_found_and_recovery_is_an_improvement() {
+fn errors_of_one_endpoint_and_failing_checks_are_found() {
     let folder = tempfile::tempdir().unwrap();
     let mut nightly = Nightly::new(folder.path(), 44);
     let mut run = |failed_b: bool, failed_check: i64, more: &[&str]| {
@@ -123,4 +123,19 @@ fn errors_of_one_endpoint_and_failing_checks_are_found_and_recovery_is_an_improv
     let report = run(false, 30, &[]);
     assert_eq!(worse(&report)[0]["kind"], "checks", "{:#}", report["findings"]);
     assert!(report["findings"].to_string().contains("has items"), "{:#}", report["findings"]);
+}
+
+#[test]
+fn recovery_is_an_improvement() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nightly = Nightly::new(folder.path(), 45);
+    for _ in 0..7 {
+        nightly.run_as(&Course { failed_every: 20, ..STEADY }, &[]);
+    }
+    let (report, exit_code) = nightly.run_as(&STEADY, &[]);
+    assert_eq!((verdict(&report), exit_code), ("pass", 0), "{:#}", report["verdict"]);
+    let [finding] = &report["findings"].as_array().unwrap()[..] else { panic!("{:#}", report["findings"]) };
+    assert_eq!((&finding["kind"], &finding["direction"]), (&"error_rate".into(), &"better".into()));
+    let (low, high) = (finding["change"]["low"].as_f64().unwrap(), finding["change"]["high"].as_f64().unwrap());
+    assert!(low <= -0.05 && high < 0.0, "{finding:#}");
 }

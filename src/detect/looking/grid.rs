@@ -3,7 +3,7 @@
 use crate::detect::history::{Figure, PastRun};
 use crate::model::blocks::{Block, BlockSeries};
 use crate::model::series::SeriesKey;
-use crate::stats::failure_evidence::Failures;
+use crate::stats::failures::Failures;
 
 /// The blocks of the newest earlier run; runs of about its length may have others.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,7 @@ impl Grid {
         let of_block = |block: usize| {
             let block = self.block(series, block);
             block
-                .map(|block| Failures { failed: block.nonzero_count, requests: block.samples_count })
+                .map(|block| Failures { failed_count: block.nonzero_count, count: block.samples_count })
                 .unwrap_or_default()
         };
         (0..self.blocks_count).map(of_block).collect()

@@ -7,7 +7,8 @@ use crate::detect::subjects::CHANGE_MIN;
 use crate::model::blocks::Block;
 use crate::model::finding::{Change, Scale, SeriesReference};
 use crate::model::series::SeriesKey;
-use crate::stats::failure_evidence::{FailureHistory, Failures, Seen};
+use crate::stats::failure_evidence::{FailureHistory, Seen};
+use crate::stats::failures::Failures;
 use crate::stats::robust::median;
 use crate::stats::sequential::{self, CHANCE};
 use crate::stats::sketch::Sketch;
@@ -125,8 +126,8 @@ impl Part {
 
     pub(super) fn add_failures(&mut self, window: &Window) {
         if let Some(looked) = &mut self.failures {
-            looked.second.failed += window.nonzero_count;
-            looked.second.requests += window.count;
+            looked.second.failed_count += window.nonzero_count;
+            looked.second.count += window.count;
         }
     }
 
@@ -141,10 +142,10 @@ impl Part {
     ) -> Option<Crossed> {
         let looked = self.failures.as_mut()?;
         let second = std::mem::take(&mut looked.second);
-        looked.failing_seconds += u32::from(second.failed > 0);
+        looked.failing_seconds += u32::from(second.failed_count > 0);
         looked.history.add(&mut looked.seen, block, second);
         let ends_block = ends_block?;
-        let may_look = ends_block || second.failed > 0 && looked.history.is_clean(block);
+        let may_look = ends_block || second.failed_count > 0 && looked.history.is_clean(block);
         if looked.is_told || !may_look {
             return None;
         }
