@@ -1,7 +1,6 @@
 //! The judgement of one run: what stands out within it, what changed since its baseline, and the verdict.
 
 use crate::model::finding::FindingKind;
-use crate::model::ramp::Ramp;
 use crate::model::report::{AnalysisReport, BaselineReport, Skipped};
 use crate::tables::frames::Frames;
 
@@ -10,7 +9,7 @@ use super::generator::Clock;
 use super::history_findings::History;
 use super::looking::confirm;
 use super::objectives::burning;
-use super::saturation::{explain, saturates, saturates_earlier, unsure_of_pair};
+use super::saturation;
 use super::subjects::Side;
 use super::verdict::verdict;
 use super::within_run::{WithinRun, within_run};
@@ -55,8 +54,7 @@ pub fn judge_within(report: &mut AnalysisReport, frames: &Frames, clock: Clock) 
 /// Says what changed since `base`, or why there is none, and gives the verdict.
 ///
 /// What was found within the run stays; what was said of another baseline is replaced. `history`: the earlier runs besides
-/// `base`, if it is the last of them. `k6_exit_code`: what k6 ended
-/// with, where the user said so.
+/// `base`, if it is the last of them. `k6_exit_code`: what k6 ended with, where the user said so.
 pub fn judge_against(
     report: &mut AnalysisReport,
     frames: Option<&Frames>,
@@ -70,7 +68,7 @@ pub fn judge_against(
     let end = report.run.ended_at;
     report.findings.extend(burning(&report.run.test, &report.objectives));
     if let Some(ramp) = &report.ramp {
-        saturates(&mut report.findings, &report.run.test, ramp, end);
+        saturation::saturates(&mut report.findings, &report.run.test, ramp, end);
     }
     match base {
         Ok(base) => {
@@ -87,17 +85,7 @@ pub fn judge_against(
             let (comparable, detectable) = (compared.is_fair, compared.detectable);
             report.baseline = BaselineReport { kind, runs, comparable, differences, detectable };
             report.comparison = Some(compared.comparison);
-            if let Some((ramp, base_ramp)) =
-                report.ramp.as_ref().zip(base_ramp.as_ref()).filter(|_| history.judged.is_empty())
-            {
-                report.skipped.extend(unsure_of_pair(&mut report.findings, ramp, base_ramp));
-            }
-            let earlier = saturates_earlier(report, &history.past, base_ramp.as_ref());
-            if let Some((earlier, ramp)) = earlier.zip(report.ramp.as_ref()) {
-                let mut before: Vec<&Ramp> = history.past.iter().filter_map(|run| run.ramp.as_ref()).collect();
-                before.extend(&base_ramp);
-                explain(&mut report.findings, earlier, ramp, &before);
-            }
+            saturation::beside(report, history, base_ramp.as_ref());
         }
         Err(reason) => report.skipped.push(reason),
     }

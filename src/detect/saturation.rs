@@ -24,6 +24,7 @@ use crate::stats::shrink::DeviationPrior;
 
 use super::finding_id::finding_id;
 use super::history::{PastRun, RUNS_MIN};
+use super::history_findings::History;
 use super::members::take_up;
 use super::resampled::CONFIDENCE;
 use super::subjects::{BETWEEN_RUNS, CHANGE_MIN, reference};
@@ -189,8 +190,21 @@ fn is_beyond(finding: &Finding, knee: &Knee) -> bool {
 /// A ramp and the name of its run.
 type Named<'r> = (&'r str, &'r Ramp);
 
+/// Says whether a run saturates earlier than before, and what else of its findings that explains. `base`: of the run that it is
+/// compared with.
+pub fn beside(report: &mut AnalysisReport, history: &History, base: Option<&Ramp>) {
+    let Some(ramp) = report.ramp.clone() else { return };
+    if let Some(base) = base.filter(|_| history.judged.is_empty()) {
+        report.skipped.extend(unsure_of_pair(&mut report.findings, &ramp, base));
+    }
+    if let Some(earlier) = saturates_earlier(report, &history.past, base) {
+        let before: Vec<&Ramp> = history.past.iter().filter_map(|run| run.ramp.as_ref()).chain(base).collect();
+        explain(&mut report.findings, earlier, &ramp, &before);
+    }
+}
+
 /// Says whether `report`'s run saturates earlier than those before it: by `past`, oldest first, or where it is short, by `base`.
-pub fn saturates_earlier(report: &AnalysisReport, past: &[PastRun], base: Option<&Ramp>) -> Option<Finding> {
+fn saturates_earlier(report: &AnalysisReport, past: &[PastRun], base: Option<&Ramp>) -> Option<Finding> {
     let ramp = report.ramp.as_ref()?;
     let earlier: Vec<Named> = past
         .iter()
@@ -324,7 +338,7 @@ fn metric(load: Load) -> &'static str {
 ///
 /// Latency and throughput over a whole ramp change when its upper part does; where latency below the knee has risen as well,
 /// they say something of their own.
-pub fn explain(findings: &mut Vec<Finding>, mut earlier: Finding, ramp: &Ramp, before: &[&Ramp]) {
+fn explain(findings: &mut Vec<Finding>, mut earlier: Finding, ramp: &Ramp, before: &[&Ramp]) {
     let bottoms: Vec<f64> = before.iter().map(|ramp| ramp.latency_at_bottom_ms).collect();
     let is_all = bottoms.is_empty() || ramp.latency_at_bottom_ms <= BOTTOM_RISE_MAX * median(&bottoms);
     let is_slower = |finding: &Finding| {
@@ -345,7 +359,7 @@ pub fn explain(findings: &mut Vec<Finding>, mut earlier: Finding, ramp: &Ramp, b
 
 /// Takes back what two saturating ramps alone say of latency and throughput: beyond the knee requests wait for each other, so
 /// that a run with 2 % less room is slower by half. A history knows how far that goes; a pair does not.
-pub fn unsure_of_pair(findings: &mut Vec<Finding>, ramp: &Ramp, base: &Ramp) -> Option<Skipped> {
+fn unsure_of_pair(findings: &mut Vec<Finding>, ramp: &Ramp, base: &Ramp) -> Option<Skipped> {
     if ramp.knee.is_none() || base.knee.is_none() {
         return None;
     }
