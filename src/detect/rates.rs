@@ -5,6 +5,7 @@ use crate::model::finding::{Change, Direction, Evidence, Finding, FindingKind, S
 use crate::model::metric::Unit;
 use crate::model::report::{AnalysisReport, CheckReport, Detectable, EndpointReport};
 use crate::stats::failures::Failures;
+use crate::stats::on_cores::on_cores;
 use crate::stats::special::binomial_tail;
 use crate::tables::frames::{FrameSeries, Step};
 use crate::tables::timeline::is_of;
@@ -12,7 +13,7 @@ use crate::tables::timeline::is_of;
 use super::finding_id::finding_id;
 use super::history::PastRun;
 use super::history_findings::key_of;
-use super::rate_history::{self, ByHistory, by_history};
+use super::rate_history::{ByHistory, RateHistories};
 use super::resampled::CONFIDENCE;
 use super::subjects::{Side, endpoint_reference, is_same, nonzero_of, paired, reference};
 
@@ -49,11 +50,12 @@ struct RateSubject {
 /// Compares the rates at which requests and checks fail; `past`: earlier runs, oldest first, which judge where they are enough.
 pub fn rates(base: Side, current: Side, past: &[PastRun]) -> Rates {
     let test = &current.report.run.test;
+    let histories = RateHistories::of(past);
     let mut rates = Rates { findings: Vec::new(), rows: Vec::new(), detectable: Vec::new() };
     let (errors, endpoints) = (errors(base, current), endpoint_errors(base, current));
-    rates.add(test, FindingKind::ErrorRate, errors, endpoints, past);
+    rates.add(test, FindingKind::ErrorRate, errors, endpoints, &histories);
     let (checks, each) = (checks(base, current), each_check(base, current));
-    rates.add(test, FindingKind::Checks, checks, each, past);
+    rates.add(test, FindingKind::Checks, checks, each, &histories);
     rates
 }
 
@@ -65,14 +67,13 @@ impl Rates {
         kind: FindingKind,
         whole: Option<RateSubject>,
         parts: Vec<RateSubject>,
-        past: &[PastRun],
+        histories: &RateHistories,
     ) {
-        let judged = |subject: RateSubject| subject.judged_by(past);
-        let (whole, parts) = (whole.map(judged), parts.into_iter().map(judged).collect::<Vec<RateSubject>>());
-        self.detectable.extend(whole.iter().chain(&parts).filter_map(|subject| {
-            rate_history::detectable(past, &key_of(&subject.series), &subject.series, subject.current)
-        }));
-        let found: Vec<&RateSubject> = whole.iter().chain(&parts).filter(|subject| subject.is_found).collect();
+        let all: Vec<RateSubject> = whole.into_iter().chain(parts).collect();
+        let judged = on_cores(all, |subject| subject.judged_by(histories));
+        self.detectable.extend(judged.iter().filter_map(|(_, detectable)| detectable.clone()));
+        let all: Vec<RateSubject> = judged.into_iter().map(|(subject, _)| subject).collect();
+        let found: Vec<&RateSubject> = all.iter().filter(|subject| subject.is_found).collect();
         for direction in [Direction::Worse, Direction::Better] {
             let mut of_direction: Vec<&RateSubject> =
                 found.iter().copied().filter(|subject| subject.direction() == direction).collect();
@@ -85,19 +86,19 @@ impl Rates {
             });
             self.findings.extend(finding(test, kind, direction, &of_direction));
         }
-        self.rows.extend(whole.iter().chain(&parts).map(row));
+        self.rows.extend(all.iter().map(row));
     }
 }
 
 impl RateSubject {
-    /// Lets the earlier runs decide, if there are enough of them.
-    fn judged_by(mut self, past: &[PastRun]) -> RateSubject {
-        let key = key_of(&self.series);
-        self.by_history = by_history(past, &key, self.current, self.variance);
-        if let Some(by_history) = &self.by_history {
-            (self.is_found, self.change) = (by_history.is_found, by_history.change);
-        }
-        self
+    /// Lets the earlier runs decide, if there are enough of them; with the least rise that they would have shown.
+    fn judged_by(mut self, histories: &RateHistories) -> (RateSubject, Option<Detectable>) {
+        let Some(history) = histories.of_rate(&key_of(&self.series)) else { return (self, None) };
+        let by_history = history.judge(self.current, self.variance);
+        let detectable = history.detectable(&self.series, self.current);
+        (self.is_found, self.change) = (by_history.is_found, by_history.change);
+        self.by_history = Some(by_history);
+        (self, detectable)
     }
 
     /// What failed before.
@@ -194,7 +195,7 @@ fn endpoint_errors(base: Side, current: Side) -> Vec<RateSubject> {
             error,
         ))
     };
-    current.report.endpoints.iter().filter_map(subject).collect()
+    on_cores(current.report.endpoints.iter().collect(), subject).into_iter().flatten().collect()
 }
 
 fn checks(base: Side, current: Side) -> Option<RateSubject> {
@@ -229,7 +230,7 @@ fn each_check(base: Side, current: Side) -> Vec<RateSubject> {
         tags.extend(check.group.clone().map(|group| ("group", group)));
         Some(RateSubject::new(failed_rate_of(reference("checks", tags)), of(before)?, of(check)?, error))
     };
-    current.report.checks.iter().filter_map(subject).collect()
+    on_cores(current.report.checks.iter().collect(), subject).into_iter().flatten().collect()
 }
 
 /// Failed among checks: a check that fails is a zero.

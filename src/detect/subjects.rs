@@ -6,6 +6,7 @@ use crate::model::finding::{Change, Direction, Scale, SeriesReference};
 use crate::model::metric::{MetricKind, Unit};
 use crate::model::report::{AnalysisReport, EndpointReport, Latency};
 use crate::stats::normal::upper_tail;
+use crate::stats::on_cores::on_cores;
 use crate::tables::frames::{FrameSeries, Frames, LEFT_OUT, Step};
 use crate::tables::timeline::is_of;
 
@@ -128,15 +129,16 @@ pub(super) fn latency_subjects(base: Side, current: Side) -> Vec<Subject> {
         let is_its = |series: &FrameSeries| series.key.metric == "http_req_duration";
         subjects.push(subject(series, Unit::Milliseconds, [old, new], counts, paired(base, current, is_its)));
     }
-    for endpoint in &current.report.endpoints {
-        let Some(before) = base.report.endpoints.iter().find(|before| is_same(before, endpoint)) else { continue };
-        let (Some(old), Some(new)) = (&before.latency_ms, &endpoint.latency_ms) else { continue };
+    let of_endpoint = |endpoint: &EndpointReport| {
+        let before = base.report.endpoints.iter().find(|before| is_same(before, endpoint))?;
+        let (old, new) = (before.latency_ms.as_ref()?, endpoint.latency_ms.as_ref()?);
         let is_its = |series: &FrameSeries| series.key.metric == "http_req_duration" && is_of(&series.key, endpoint);
         let counts = [before, endpoint].map(|endpoint| Some(endpoint.requests_count as f64));
         let latencies = [latency_values(old), latency_values(new)];
         let series = endpoint_reference("http_req_duration", endpoint);
-        subjects.push(subject(series, Unit::Milliseconds, latencies, counts, paired(base, current, is_its)));
-    }
+        Some(subject(series, Unit::Milliseconds, latencies, counts, paired(base, current, is_its)))
+    };
+    subjects.extend(on_cores(current.report.endpoints.iter().collect(), of_endpoint).into_iter().flatten());
     subjects
 }
 

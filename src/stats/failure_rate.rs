@@ -18,6 +18,8 @@ const SHAPES: [(f64, f64); 6] = [(0.1, 0.02), (0.3, 0.06), (1.0, 0.22), (3.0, 0.
 /// Runs before a rise, and runs since at most: an older one was found when it was new.
 pub const HISTORY_RUNS_MIN: usize = 4;
 const RUNS_SINCE_MAX: usize = 6;
+/// Points of less weight are left out: together they weigh far less than the chance that decides.
+const WEIGHT_MIN: f64 = 1e-10;
 /// A rise is called one at this chance.
 pub const CHANCE_MAX: f64 = 3e-4;
 const BEYOND_WORST: f64 = 3.0;
@@ -28,7 +30,7 @@ const JUMP_FAILURES_MIN: u64 = 10;
 /// What a history says of the rate of one more run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RatePosterior {
-    /// Mean, shape, and how likely both are; the weights sum to 1.
+    /// Mean, shape, and how likely both are; the weights sum to 1, but for what is left out.
     points: Vec<(f64, f64, f64)>,
 }
 
@@ -48,7 +50,8 @@ impl RatePosterior {
         let most = logs.iter().fold(f64::NEG_INFINITY, |most, (_, _, log)| most.max(*log));
         let weight = |log: f64| (log - most).exp();
         let sum: f64 = logs.iter().map(|(_, _, log)| weight(*log)).sum();
-        RatePosterior { points: logs.iter().map(|(mean, shape, log)| (*mean, *shape, weight(*log) / sum)).collect() }
+        let weighed = logs.iter().map(|(mean, shape, log)| (*mean, *shape, weight(*log) / sum));
+        RatePosterior { points: weighed.filter(|(_, _, weight)| *weight >= WEIGHT_MIN).collect() }
     }
 
     /// Returns the chance of as many failures, or more, in `runs_count` further runs together.
@@ -87,7 +90,9 @@ pub struct Rise {
 /// A history that has failures has bad runs, whose rates have longer tails than a gamma distribution: there one run convicts
 /// at once only beyond the worst of them by a factor that tails falling with the fourth power exceed with `CHANCE_MAX`
 /// (as `regression` derives it), or if the count is a surprise, beyond three times the worst of them.
-pub fn rise(history: &[Failures], newest: Failures) -> Option<Rise> {
+///
+/// `posterior`: of the whole history.
+pub fn rise(history: &[Failures], posterior: &RatePosterior, newest: Failures) -> Option<Rise> {
     let together = |runs_since: usize| {
         let (before, since) = history.split_at_checked(history.len().checked_sub(runs_since - 1)?)?;
         let seen = Failures::sum(since.iter().copied().chain([newest]));
@@ -95,7 +100,8 @@ pub fn rise(history: &[Failures], newest: Failures) -> Option<Rise> {
         // Runs agree: each of them fails as the worst before, or more.
         let agree = since.iter().chain([&newest]).all(|run| run.rate() > AGREED_WORST * worst);
         (before.len() >= HISTORY_RUNS_MIN && (runs_since == 1 || agree)).then(|| {
-            let by_rates = RatePosterior::of(before).chance_of_so_many(seen, runs_since);
+            let of_before = (runs_since > 1).then(|| RatePosterior::of(before));
+            let by_rates = of_before.as_ref().unwrap_or(posterior).chance_of_so_many(seen, runs_since);
             // However bad runs come about, one that is so much worse than all of them is none of them.
             let times = (history.len() as f64 * CHANCE_MAX).powf(-0.25).max(BEYOND_WORST);
             let is_jump = runs_since == 1 && worst > 0.0 && newest.rate() > times * worst;
@@ -192,7 +198,8 @@ mod tests {
                     })
                     .collect();
                 let (newest, history) = runs.split_last().unwrap();
-                alarms += usize::from(rise(history, *newest).is_some_and(|rise| !rise.is_suspect));
+                let posterior = RatePosterior::of(history);
+                alarms += usize::from(rise(history, &posterior, *newest).is_some_and(|rise| !rise.is_suspect));
             }
             // The rates of the third kind differ by more than themselves.
             assert!(alarms <= 15, "{alarms} of 1,000 at {mean}, {shape}");
