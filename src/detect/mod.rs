@@ -1,10 +1,12 @@
 //! Judgement: pure functions of figures and windows; each returns what it found, or says why it could not look.
 
 pub mod anomaly;
-pub mod comparability;
+mod collapse;
+mod comparability;
 pub mod compare;
 pub mod dated;
-pub mod finding_id;
+mod erratic;
+mod finding_id;
 pub mod generator;
 pub mod history;
 pub mod history_findings;

@@ -51,7 +51,7 @@ impl Paired {
         self.base.len()
     }
 
-    /// Returns the errors of ln(current / base) for the average and for each of the quantiles `ps`, in this order.
+    /// Returns the errors of ln(current / base) for the average and for each of the quantiles `ps`, which ascend, in this order.
     pub fn of_trend(&self, ps: &[f64]) -> Vec<Option<ChanceError>> {
         let (base, current) = (Blocks::of(&self.base, ps), Blocks::of(&self.current, ps));
         let mut changes = vec![Vec::new(); ps.len() + 1];
@@ -136,22 +136,23 @@ impl<'p> Blocks<'p> {
         }
         let count: u64 = together.iter().sum();
         let mut figures = vec![sum / count as f64];
-        figures.extend(self.ps.iter().map(|p| self.quantile(&together, p * count as f64)));
+        figures.resize(1 + self.ps.len(), f64::NAN);
+        self.quantiles(&together, count as f64, &mut figures[1..]);
         figures
     }
 
-    /// Returns the value below which `rank` of the samples are, spread evenly over their bucket: a step of a whole bucket
-    /// would be the error that is looked for.
-    fn quantile(&self, counts: &[u64], rank: f64) -> f64 {
+    /// Writes for each of `ps`, which ascend, the value below which this part of the samples is, spread evenly over its bucket: a
+    /// step of a whole bucket would be the error that is looked for.
+    fn quantiles(&self, counts: &[u64], count: f64, values: &mut [f64]) {
         let mut below = 0.0;
-        for (bucket, count) in self.buckets.iter().zip(counts).filter(|(_, count)| **count > 0) {
-            let count = *count as f64;
-            if below + count >= rank {
-                let within = (rank - below) / count - 0.5;
-                return middle_of(*bucket) * (1.0 + 2.0 * RELATIVE_ERROR * within);
+        let mut asked = self.ps.iter().zip(values).peekable();
+        for (bucket, in_bucket) in self.buckets.iter().zip(counts).filter(|(_, count)| **count > 0) {
+            let in_bucket = *in_bucket as f64;
+            while let Some((p, value)) = asked.next_if(|(p, _)| below + in_bucket >= **p * count) {
+                let within = (p * count - below) / in_bucket - 0.5;
+                *value = middle_of(*bucket) * (1.0 + 2.0 * RELATIVE_ERROR * within);
             }
-            below += count;
+            below += in_bucket;
         }
-        f64::NAN
     }
 }

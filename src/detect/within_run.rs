@@ -1,5 +1,7 @@
 //! What stands out within one run, from its frames: the signals of its endpoints and of its load, and what they say.
 
+use std::collections::HashMap;
+
 use crate::model::finding::Finding;
 use crate::model::ramp::{Load, Ramp};
 use crate::model::report::{AnalysisReport, GeneratorReport, Skipped};
@@ -9,6 +11,8 @@ use crate::tables::frames::{Frames, Step};
 use crate::tables::timeline::is_of;
 
 use super::anomaly::{Signal, anomalies};
+use super::collapse::{Work, collapse};
+use super::erratic::erratic;
 use super::generator::{Clock, GeneratorSignal, generator};
 use super::like_load::LoadSignal;
 use super::recurring::recurring;
@@ -54,6 +58,7 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, clock: Clock) -> Wit
         Load::Vus => requests_per_second.clone(),
     };
     let load = LoadSignal { vus: generator_signal.vus.clone(), rate_per_second };
+    let scenarios = spans_of_scenarios(frames);
     let signals: Vec<Signal> = report
         .endpoints
         .iter()
@@ -73,12 +78,20 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, clock: Clock) -> Wit
     let test = &report.run.test;
     let (generator, troubles) = generator(test, start, step_seconds, steady, &generator_signal, clock);
     let (mut findings, skipped) = anomalies(test, start, step_seconds, steady, &load, &signals).into_parts();
+    findings.extend(troubles);
     if let Some((from, until)) = steady {
         let steady = Steady { test, start, step_seconds, from, until };
+        let work = Work {
+            load: &climbing,
+            is_vus: kind == Load::Vus,
+            requests_per_second: &requests_per_second,
+            scenarios: &scenarios,
+        };
+        collapse(&mut findings, &steady, &work);
+        erratic(&mut findings, &steady, &signals);
         recurring(&mut findings, &steady, &signals);
         leak(&mut findings, &steady, &load, &signals, &report.thresholds);
     }
-    findings.extend(troubles);
     let ramp_signal = RampSignal {
         load: climbing,
         median_ms: latency.iter().map(|step| step.as_ref()?.sketch.quantile(0.5)).collect(),
@@ -96,6 +109,19 @@ fn steady(report: &AnalysisReport, start: Timestamp, step_seconds: i64, steps_co
     let from = (steps(from) as u64).div_ceil(step_ns as u64) as usize;
     let until = (steps(until) / step_ns) as usize;
     (from < until.min(steps_count)).then_some((from, until.min(steps_count)))
+}
+
+/// Returns the first and the last step with requests of each scenario.
+fn spans_of_scenarios(frames: &Frames) -> Vec<(usize, usize)> {
+    let mut spans: HashMap<&Option<String>, (usize, usize)> = HashMap::new();
+    for series in frames.series().iter().filter(|series| series.key.metric == "http_reqs") {
+        let steps = frames.steps_of(series, 1);
+        let known = || (0..steps.len()).filter(|step| steps[*step].is_some());
+        let Some((first, last)) = known().next().zip(known().next_back()) else { continue };
+        let span = spans.entry(&series.key.scenario).or_insert((first, last));
+        *span = (span.0.min(first), span.1.max(last));
+    }
+    spans.into_values().collect()
 }
 
 /// Returns the iterations that were due a second, averaged over some seconds: they start in bursts.

@@ -9,6 +9,7 @@ use crate::model::history::{HistoryChange, HistoryReport, HistoryRun};
 use crate::model::metric::MetricKind;
 use crate::model::report::{AnalysisReport, RunReport, Skipped, VerdictKind};
 use crate::model::time::Timestamp;
+use crate::stats::on_cores::on_cores;
 use crate::stats::step::{RUNS_MAX, STEP_RUNS_MAX};
 use crate::store::Store;
 use crate::store::manifest::Manifest;
@@ -45,18 +46,22 @@ pub fn past(
         }
     }
     let mut past = Vec::new();
-    for manifest in of_one_level(&fit).into_iter().rev() {
-        match blocks(store, manifest) {
-            Ok(Some(blocks)) => {
-                let (id, commit) = (manifest.run_id.clone(), manifest.commit.clone());
-                let (regressed_since, ramp) = (manifest.regressed_since.clone(), manifest.ramp.clone());
-                past.push(PastRun { id, commit, regressed_since, ramp, blocks });
+    let newest_first: Vec<&Manifest> = of_one_level(&fit).into_iter().rev().collect();
+    for some in newest_first.chunks(RUNS_MAX) {
+        for (manifest, blocks) in some.iter().zip(blocks_of_all(store, some)) {
+            match blocks {
+                Ok(Some(blocks)) => {
+                    let (id, commit) = (manifest.run_id.clone(), manifest.commit.clone());
+                    let (regressed_since, ramp) = (manifest.regressed_since.clone(), manifest.ramp.clone());
+                    past.push(PastRun { id, commit, regressed_since, ramp, blocks });
+                }
+                Ok(None) => left_out.push(format!("{} has no blocks: only a summary of it is known", manifest.run_id)),
+                // Deleted since it was listed, or damaged: no reason to lose the run at hand.
+                Err(why) => left_out.push(format!("{} cannot be read: {why}", manifest.run_id)),
             }
-            Ok(None) => left_out.push(format!("{} has no blocks: only a summary of it is known", manifest.run_id)),
-            // Deleted since it was listed, or damaged: no reason to lose the run at hand.
-            Err(error) => left_out.push(format!("{} cannot be read: {error}", manifest.run_id)),
         }
-        if past.len() == RUNS_MAX {
+        if past.len() >= RUNS_MAX {
+            past.truncate(RUNS_MAX);
             break;
         }
     }
@@ -91,10 +96,10 @@ pub fn to_look_by(
     let Some(newest) = fit.last() else { return Ok((Vec::new(), false)) };
     let is_alike =
         |manifest: &&&Manifest| manifest.incomparable_because(newest.duration_seconds, &newest.totals).is_none();
-    let alike = fit.iter().rev().filter(is_alike).take(RUNS_MAX);
-    let read = alike.filter_map(|manifest| {
+    let alike: Vec<&Manifest> = fit.iter().rev().filter(is_alike).take(RUNS_MAX).copied().collect();
+    let read = alike.iter().zip(blocks_of_all(store, &alike)).filter_map(|(manifest, blocks)| {
         // One that is damaged or gone is left out, as at the end, when that is said.
-        let blocks = blocks(store, manifest).ok().flatten()?;
+        let blocks = blocks.ok().flatten()?;
         Some(PastRun { id: manifest.run_id.clone(), commit: None, regressed_since: None, ramp: None, blocks })
     });
     let mut past: Vec<PastRun> = read.collect();
@@ -200,6 +205,11 @@ fn of_one_level<'m>(manifests: &[&'m Manifest]) -> Vec<&'m Manifest> {
     let newest = regressed.len().saturating_sub(STEP_RUNS_MAX - 1);
     kept.extend(&regressed[newest..]);
     kept
+}
+
+/// Reads the blocks of several runs, in their order; of each, or why it cannot be read.
+fn blocks_of_all(store: &Store, manifests: &[&Manifest]) -> Vec<Result<Option<Vec<BlockSeries>>, String>> {
+    on_cores(manifests.to_vec(), |manifest| blocks(store, manifest).map_err(|error| error.to_string()))
 }
 
 fn blocks(store: &Store, manifest: &Manifest) -> Result<Option<Vec<BlockSeries>>, Box<dyn std::error::Error>> {

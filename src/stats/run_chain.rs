@@ -211,9 +211,15 @@ pub(super) fn excess_density(excess: f64) -> f64 {
 }
 
 fn slow_density(excess: f64) -> f64 {
-    let [from, full, falling, until] = EXCESS;
-    let height = 2.0 / (until + falling - full - from);
-    height * ((excess - from) / (full - from)).min((until - excess) / (until - falling)).clamp(0.0, 1.0)
+    const FROM: f64 = EXCESS[0];
+    const FULL: f64 = EXCESS[1];
+    const FALLING: f64 = EXCESS[2];
+    const UNTIL: f64 = EXCESS[3];
+    const HEIGHT: f64 = 2.0 / (UNTIL + FALLING - FULL - FROM);
+    // Once for each run and level: divisions would be a fifth of a judgement.
+    const RISE: f64 = 1.0 / (FULL - FROM);
+    const FALL: f64 = 1.0 / (UNTIL - FALLING);
+    HEIGHT * ((excess - FROM) * RISE).min((UNTIL - excess) * FALL).clamp(0.0, 1.0)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The frames and the blocks of a kept run, from its tables.
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{Float64Type, TimestampNanosecondType, UInt32Type, UInt64Type};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
@@ -34,7 +34,9 @@ pub fn frames(series: Bytes, windows: Bytes) -> Result<Frames, FramesError> {
         series,
         &["series_id", "metric", "endpoint", "method", "scenario", "group", "expected_response", "check"],
     )? {
-        read_keys(&batch, &mut keys)?;
+        let columns = KeyColumns::of(&batch)?;
+        // By series id, which the file has ascending from 0.
+        keys.extend((0..batch.num_rows()).map(|row| columns.key(row)));
     }
     let mut frames = Frames::default();
     let columns = ["window_start", "series_id", "samples_count", "nonzero_count", "sum", "last", "sketch"];
@@ -59,21 +61,24 @@ pub fn blocks(file: Bytes) -> Result<Vec<BlockSeries>, FramesError> {
 fn read_blocks(batch: &RecordBatch, series: &mut Vec<BlockSeries>) -> Result<(), FramesError> {
     let wrong = || not_ours("blocks", "a column has another type");
     let column = |name: &str| batch.column_by_name(name).ok_or_else(wrong);
-    let mut keys = Vec::new();
-    read_keys(batch, &mut keys)?;
+    let keys = KeyColumns::of(batch)?;
     let indices = column("block")?.as_primitive_opt::<UInt32Type>().ok_or_else(wrong)?;
     let seconds = column("block_seconds")?.as_primitive_opt::<UInt32Type>().ok_or_else(wrong)?;
     let count = |name: &str| column(name)?.as_primitive_opt::<UInt64Type>().ok_or_else(wrong);
     let (samples, nonzero) = (count("samples_count")?, count("nonzero_count")?);
     let number = |name: &str| column(name)?.as_primitive_opt::<Float64Type>().ok_or_else(wrong);
     let (sums, percentiles) = (number("sum")?, [number("p50")?, number("p95")?, number("p99")?]);
-    for (row, key) in keys.into_iter().enumerate() {
+    for row in 0..batch.num_rows() {
         let index = indices.value(row) as usize;
         if index >= 2 * BLOCKS_MIN {
             return Err(not_ours("blocks", "a run has fewer blocks"));
         }
-        if series.last().is_none_or(|last| last.key != key) {
-            series.push(BlockSeries { key, block_seconds: seconds.value(row), blocks: Vec::new() });
+        let goes_on = match row.checked_sub(1) {
+            Some(before) => keys.is_same(row, before),
+            None => series.last().is_some_and(|last| last.key == keys.key(row)),
+        };
+        if !goes_on {
+            series.push(BlockSeries { key: keys.key(row), block_seconds: seconds.value(row), blocks: Vec::new() });
         }
         let blocks = &mut series.last_mut().expect("one was there or was put in").blocks;
         if blocks.len() <= index {
@@ -101,26 +106,45 @@ fn batches(table: &'static str, file: Bytes, columns: &[&str]) -> Result<Vec<Rec
     reader.collect::<Result<_, _>>().map_err(|error| failed(error.into()))
 }
 
-/// `keys`: by series id, which the file has ascending from 0.
-fn read_keys(batch: &RecordBatch, keys: &mut Vec<SeriesKey>) -> Result<(), FramesError> {
-    let text = |name: &str, row: usize| -> Option<String> {
-        let column = batch.column_by_name(name)?.as_string_opt::<i32>()?;
-        column.is_valid(row).then(|| column.value(row).to_owned())
-    };
-    for row in 0..batch.num_rows() {
-        let metric = text("metric", row).ok_or_else(|| not_ours("series", "a series has no metric"))?;
-        let expected = batch.column_by_name("expected_response").and_then(|column| column.as_boolean_opt());
-        keys.push(SeriesKey {
-            metric,
-            endpoint: text("endpoint", row),
-            method: text("method", row),
-            scenario: text("scenario", row),
-            group: text("group", row),
-            expected_response: expected.filter(|column| column.is_valid(row)).map(|column| column.value(row)),
-            check: text("check", row),
-        });
+/// The columns that name a series.
+struct KeyColumns<'b> {
+    metric: &'b StringArray,
+    /// Endpoint, method, scenario, group, check.
+    tags: [Option<&'b StringArray>; 5],
+    expected_response: Option<&'b BooleanArray>,
+}
+
+impl<'b> KeyColumns<'b> {
+    fn of(batch: &'b RecordBatch) -> Result<KeyColumns<'b>, FramesError> {
+        let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i32>();
+        let metric = text("metric").filter(|metric| metric.null_count() == 0);
+        Ok(KeyColumns {
+            metric: metric.ok_or_else(|| not_ours("series", "a series has no metric"))?,
+            tags: ["endpoint", "method", "scenario", "group", "check"].map(text),
+            expected_response: batch.column_by_name("expected_response").and_then(|column| column.as_boolean_opt()),
+        })
     }
-    Ok(())
+
+    fn key(&self, row: usize) -> SeriesKey {
+        let [endpoint, method, scenario, group, check] = self.tags.map(|tag| text_of(tag, row).map(str::to_owned));
+        let metric = self.metric.value(row).to_owned();
+        SeriesKey { metric, endpoint, method, scenario, group, expected_response: self.expected(row), check }
+    }
+
+    /// Says whether two rows are of one series.
+    fn is_same(&self, row: usize, other: usize) -> bool {
+        self.metric.value(row) == self.metric.value(other)
+            && self.tags.iter().all(|tag| text_of(*tag, row) == text_of(*tag, other))
+            && self.expected(row) == self.expected(other)
+    }
+
+    fn expected(&self, row: usize) -> Option<bool> {
+        self.expected_response.filter(|column| column.is_valid(row)).map(|column| column.value(row))
+    }
+}
+
+fn text_of(column: Option<&StringArray>, row: usize) -> Option<&str> {
+    column.filter(|column| column.is_valid(row)).map(|column| column.value(row))
 }
 
 fn read_windows(batch: &RecordBatch, keys: &[SeriesKey], frames: &mut Frames) -> Result<(), FramesError> {
