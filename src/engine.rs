@@ -340,6 +340,7 @@ fn report(
         comparison: None,
         objectives: Vec::new(),
         ramp: None,
+        coordinated_omission: None,
         history: None,
         generator: None,
         timeline: None,

@@ -42,11 +42,18 @@ impl BaseKind {
     }
 }
 
+/// Says whether such findings come from the run itself, whatever it is judged against.
+fn is_of_this_run_alone(kind: FindingKind) -> bool {
+    use FindingKind::{Anomaly, CoordinatedOmission, Generator, Leak};
+    matches!(kind, Leak | Anomaly | Generator | CoordinatedOmission)
+}
+
 /// Says what stands out within the run of `report`, whose figures, endpoints and phases are known.
 pub fn judge_within(report: &mut AnalysisReport, frames: &Frames, clock: Clock) {
-    let WithinRun { findings, generator, ramp, skipped } = within_run(report, frames, clock);
+    let WithinRun { findings, generator, ramp, omission, skipped } = within_run(report, frames, clock);
     report.findings.extend(findings);
     report.ramp = ramp;
+    report.coordinated_omission = omission;
     report.generator = Some(generator);
     report.skipped.extend(skipped);
 }
@@ -62,9 +69,7 @@ pub fn judge_against(
     history: &History,
     k6_exit_code: Option<i32>,
 ) {
-    report
-        .findings
-        .retain(|finding| matches!(finding.kind, FindingKind::Leak | FindingKind::Anomaly | FindingKind::Generator));
+    report.findings.retain(|finding| is_of_this_run_alone(finding.kind));
     let end = report.run.ended_at;
     report.findings.extend(burning(&report.run.test, &report.objectives));
     if let Some(ramp) = &report.ramp {

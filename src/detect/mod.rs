@@ -17,6 +17,7 @@ pub mod looking;
 mod members;
 mod moved;
 pub mod objectives;
+mod omission;
 pub mod outcome;
 pub mod phases;
 mod rate_history;

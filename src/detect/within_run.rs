@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::model::finding::Finding;
 use crate::model::ramp::{Load, Ramp};
-use crate::model::report::{AnalysisReport, GeneratorReport, Skipped};
+use crate::model::report::{AnalysisReport, CoordinatedOmission, GeneratorReport, Skipped};
 use crate::model::series::SeriesKey;
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 use crate::tables::frames::{Frames, Step};
@@ -15,6 +15,7 @@ use super::collapse::{Work, collapse};
 use super::erratic::erratic;
 use super::generator::{Clock, GeneratorSignal, generator};
 use super::like_load::LoadSignal;
+use super::omission::{omission, omitted};
 use super::recurring::recurring;
 use super::saturation::{RampSignal, ramp};
 use super::soak::{Steady, leak};
@@ -28,6 +29,8 @@ pub struct WithinRun {
     pub generator: GeneratorReport,
     /// None unless the load climbs.
     pub ramp: Option<Ramp>,
+    /// None with an arrival rate.
+    pub omission: Option<CoordinatedOmission>,
     pub skipped: Vec<Skipped>,
 }
 
@@ -79,6 +82,7 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, clock: Clock) -> Wit
     let (generator, troubles) = generator(test, start, step_seconds, steady, &generator_signal, clock);
     let (mut findings, skipped) = anomalies(test, start, step_seconds, steady, &load, &signals).into_parts();
     findings.extend(troubles);
+    let mut left_out = None;
     if let Some((from, until)) = steady {
         let steady = Steady { test, start, step_seconds, from, until };
         let work = Work {
@@ -89,6 +93,10 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, clock: Clock) -> Wit
         };
         collapse(&mut findings, &steady, &work);
         erratic(&mut findings, &steady, &signals);
+        if kind == Load::Vus {
+            left_out = omission(&steady, &generator_signal.vus, &requests_per_second, &latency);
+            findings.extend(left_out.as_ref().and_then(|omission| omitted(&steady, omission)));
+        }
         recurring(&mut findings, &steady, &signals);
         leak(&mut findings, &steady, &load, &signals, &report.thresholds);
     }
@@ -98,7 +106,7 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, clock: Clock) -> Wit
         requests_per_second,
     };
     let ramp = ramp(kind, start, step_seconds, &ramp_signal);
-    WithinRun { findings, generator, ramp, skipped }
+    WithinRun { findings, generator, ramp, omission: left_out, skipped }
 }
 
 /// Returns the index of the first step that is steady as a whole, and behind the last; none where it is not known.

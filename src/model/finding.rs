@@ -66,6 +66,8 @@ pub enum FindingKind {
     Anomaly,
     /// The load generator itself was in trouble.
     Generator,
+    /// Requests that were due were not sent while others were waited for, so percentiles flatter.
+    CoordinatedOmission,
 }
 
 impl FindingKind {
@@ -88,6 +90,7 @@ impl FindingKind {
             FindingKind::Leak => "leak",
             FindingKind::Anomaly => "anomaly",
             FindingKind::Generator => "generator",
+            FindingKind::CoordinatedOmission => "coordinated_omission",
         }
     }
 }

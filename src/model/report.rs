@@ -48,6 +48,9 @@ pub struct AnalysisReport {
     /// None unless the load climbs, by planned VUs or by an arrival rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ramp: Option<Ramp>,
+    /// None with an arrival rate, which leaves nothing out, and where VUs are not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coordinated_omission: Option<CoordinatedOmission>,
     /// The latency over the runs of the test; none for the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<HistoryReport>,
@@ -115,6 +118,23 @@ impl VerdictKind {
             VerdictKind::Inconclusive => "inconclusive",
         }
     }
+}
+
+/// An estimate for a test whose VUs wait for each response: what the latency of its steady part would have been, had requests
+/// kept coming while some took long.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CoordinatedOmission {
+    /// From one request of a VU to its next, as it usually is.
+    pub interval_ms: f64,
+    /// Of all VUs at that interval.
+    pub intended_requests_per_second: f64,
+    /// Requests that were due while their VU waited: an estimate.
+    pub omitted_requests_count: u64,
+    pub measured_requests_count: u64,
+    pub latency_ms_p95: f64,
+    pub latency_ms_p99: f64,
+    pub estimated_latency_ms_p95: f64,
+    pub estimated_latency_ms_p99: f64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -172,7 +172,7 @@ pub fn render(report: &AnalysisReport) -> String {
 }
 
 /// In the order of the rules' indexes.
-const RULES: [FindingKind; 11] = [
+const RULES: [FindingKind; 12] = [
     FindingKind::Threshold,
     FindingKind::ErrorRate,
     FindingKind::Checks,
@@ -184,6 +184,7 @@ const RULES: [FindingKind; 11] = [
     FindingKind::Leak,
     FindingKind::Anomaly,
     FindingKind::Generator,
+    FindingKind::CoordinatedOmission,
 ];
 
 fn rule(kind: FindingKind) -> Rule {
@@ -207,6 +208,9 @@ fn rule(kind: FindingKind) -> Rule {
         FindingKind::Anomaly => ("Part of the run stands out", "Part of the run is not like the rest of it."),
         FindingKind::Generator => {
             ("The load generator was in trouble", "k6 could not give the load that the test asked for.")
+        }
+        FindingKind::CoordinatedOmission => {
+            ("Percentiles flatter", "Requests that were due were not sent while their VUs waited: an estimate.")
         }
     };
     let message = |text: &str| Message { text: text.to_owned() };

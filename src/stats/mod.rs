@@ -15,6 +15,7 @@ pub mod monotone;
 pub mod multiplicity;
 pub mod noise;
 pub mod normal;
+pub mod omission;
 pub mod on_cores;
 pub mod power;
 pub mod quantile;

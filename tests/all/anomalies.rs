@@ -128,3 +128,31 @@ fn a_ramp_that_only_follows_its_load_is_silent() {
         assert!(findings.is_empty(), "seed {seed}: {findings:#?}");
     }
 }
+
+#[test]
+fn a_stall_is_fewer_requests_with_as_many_vus_and_says_what_was_not_sent() {
+    let stall = Course {
+        requests_per_second: |second| match second {
+            60..80 => 0.0,
+            80 => 10.0,
+            _ => 40.0,
+        },
+        // Ten VUs that waited for twenty seconds.
+        factor: |second| if second == 80 { 1000.0 } else { 1.0 },
+        ..STEADY
+    };
+    for seed in 1..4 {
+        let findings = findings(seed, &stall);
+        let of_kind = |kind: &str| findings.iter().find(|finding| finding["kind"] == kind);
+        let collapse = of_kind("anomaly").unwrap_or_else(|| panic!("seed {seed}: {findings:#?}"));
+        assert_eq!(collapse["series"]["metric"], "http_reqs", "{findings:#?}");
+        let (from, until) = (seconds(&collapse["from"]).unwrap(), seconds(&collapse["until"]).unwrap());
+        assert!((from - 60).abs() <= 1 && (until - 81).abs() <= 2, "{}", collapse["title"]);
+        let omission = of_kind("coordinated_omission").unwrap_or_else(|| panic!("seed {seed}: {findings:#?}"));
+        assert!(omission["title"].as_str().unwrap().contains("estimate"), "{omission:#}");
+        // A sixth of the time was the stall: 1 % of all that was due waited for nearly all of the longest wait, which is drawn as well.
+        let estimated = omission["observed"].as_f64().unwrap();
+        assert!((12_000.0..60_000.0).contains(&estimated), "{estimated}");
+        assert_eq!(findings.len(), 2, "{findings:#?}");
+    }
+}

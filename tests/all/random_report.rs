@@ -90,6 +90,7 @@ pub fn report() -> BoxedStrategy<AnalysisReport> {
                 comparison,
                 objectives: Vec::new(),
                 ramp: None,
+                coordinated_omission: None,
                 history,
                 generator,
                 timeline,
@@ -194,6 +195,7 @@ fn finding() -> BoxedStrategy<Finding> {
         FindingKind::Throughput,
         FindingKind::Objective,
         FindingKind::Leak,
+        FindingKind::CoordinatedOmission,
         FindingKind::Anomaly,
         FindingKind::Generator,
     ];

@@ -66,6 +66,7 @@ fn kind_name(kind: FindingKind) -> &'static str {
         FindingKind::Leak => "Climbs",
         FindingKind::Anomaly => "Within this run",
         FindingKind::Generator => "Load generator",
+        FindingKind::CoordinatedOmission => "What was not sent",
     }
 }
 
