@@ -1,0 +1,10 @@
+//! What servers answered about a run, from bytes to the values of [`crate::model::telemetry`].
+//!
+//! | server | answers read |
+//! |---|---|
+//! | Prometheus | matrix, vector, exemplars, label values |
+//!
+//! All of it is foreign: every decoder takes any bytes, never panics, and its work and its memory grow no faster than the answer. Texts are cut to [`wire::TEXT_BYTES_MAX`], with `…` in the place of what is missing.
+
+pub mod prometheus;
+pub mod wire;
