@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::wire::{self, AnswerError, Decimal, from_json, malformed, time_of_seconds};
+use super::wire::{self, AnswerError, Decimal, List, from_json, malformed, time_of_seconds};
 use crate::model::telemetry::MetricSeries;
 use crate::model::time::Timestamp;
+
+/// More series than anyone looks at; each takes half a kilobyte before its first point.
+const SERIES_MAX: usize = 100_000;
 
 /// The series of one answer.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -72,9 +75,9 @@ pub fn exemplars(body: &[u8]) -> Result<Exemplars, AnswerError> {
         value: Decimal,
         timestamp: f64,
     }
-    let raw: Vec<RawSeries> = from_json("`data`", envelope(body)?.data.get().as_bytes())?;
+    let raw: List<RawSeries, SERIES_MAX> = from_json("`data`", envelope(body)?.data.get().as_bytes())?;
     let mut found = Exemplars::default();
-    for (series_index, raw) in raw.into_iter().enumerate() {
+    for (series_index, raw) in raw.0.into_iter().enumerate() {
         let (name, labels) = name_and_labels(raw.series_labels);
         let mut exemplars = Vec::with_capacity(raw.exemplars.len());
         for exemplar in raw.exemplars {
@@ -134,12 +137,11 @@ pub(super) fn envelope(body: &[u8]) -> Result<Envelope<'_>, AnswerError> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct QueryData {
     result_type: String,
-    result: Vec<RawSample>,
+    result: List<RawSample, SERIES_MAX>,
 }
 
 #[derive(Deserialize)]
 struct RawSample {
-    #[serde(default)]
     metric: BTreeMap<String, String>,
     #[serde(default)]
     values: Vec<(f64, Decimal)>,
@@ -161,7 +163,7 @@ impl QueryData {
             return Err(malformed("data.resultType", "`matrix` or `vector`"));
         }
         let mut metrics = Metrics::default();
-        for (series_index, sample) in self.result.into_iter().enumerate() {
+        for (series_index, sample) in self.result.0.into_iter().enumerate() {
             let place = || format!("data.result[{series_index}]");
             let (name, labels) = name_and_labels(sample.metric);
             let values = || sample.values.iter().chain(&sample.value).map(|(at, value)| (*at, value.0));

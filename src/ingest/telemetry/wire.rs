@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use base64::Engine;
 use base64::alphabet;
@@ -143,6 +144,88 @@ impl<'de> Deserialize<'de> for Decimal {
             }
         }
         deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// A member of an enumeration, which protobuf's JSON writes by name and OTLP's by number.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum Code {
+    #[default]
+    Absent,
+    Number(i64),
+    Name(String),
+}
+
+impl Code {
+    pub(super) fn is(&self, name: &str, number: i64) -> bool {
+        match self {
+            Code::Absent => false,
+            Code::Number(held) => *held == number,
+            Code::Name(held) => held == name,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Code;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+                formatter.write_str("a name or a number")
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Code, E> {
+                Ok(Code::Number(value))
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Code, E> {
+                i64::try_from(value)
+                    .map(Code::Number)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Code, E> {
+                Ok(Code::Name(head_of(value).to_owned()))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// A list that is refused once it has more than `MAX` elements, before they take memory.
+#[derive(Debug)]
+pub(super) struct List<T, const MAX: usize>(pub Vec<T>);
+
+impl<T, const MAX: usize> Default for List<T, MAX> {
+    fn default() -> Self {
+        List(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T, const MAX: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> de::Visitor<'de> for Visitor<T, MAX> {
+            type Value = List<T, MAX>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+                write!(formatter, "a list of at most {MAX}")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+                let mut list = Vec::new();
+                while let Some(element) = elements.next_element()? {
+                    if list.len() == MAX {
+                        return Err(de::Error::invalid_length(MAX + 1, &self));
+                    }
+                    list.push(element);
+                }
+                Ok(List(list))
+            }
+        }
+        deserializer.deserialize_seq(Visitor(PhantomData))
     }
 }
 
