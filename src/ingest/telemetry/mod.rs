@@ -5,9 +5,11 @@
 //! | Prometheus | matrix, vector, exemplars, label values |
 //! | Tempo | a trace of either version, search |
 //! | Pyroscope | `SelectMergeStacktraces`, `/render` |
+//! | Loki | streams, matrix, vector |
 //!
 //! All of it is foreign: every decoder takes any bytes, never panics, and its work and its memory grow no faster than the answer. Texts are cut to [`wire::TEXT_BYTES_MAX`], with `…` in the place of what is missing.
 
+pub mod loki;
 pub mod prometheus;
 pub mod pyroscope;
 pub mod tempo;
