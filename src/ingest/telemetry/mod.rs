@@ -7,8 +7,11 @@
 //! | Pyroscope | `SelectMergeStacktraces`, `/render` |
 //! | Loki | streams, matrix, vector |
 //!
+//! [`capture`] reads a folder of such answers.
+//!
 //! All of it is foreign: every decoder takes any bytes, never panics, and its work and its memory grow no faster than the answer. Texts are cut to [`wire::TEXT_BYTES_MAX`], with `…` in the place of what is missing.
 
+pub mod capture;
 pub mod loki;
 pub mod prometheus;
 pub mod pyroscope;
