@@ -17,3 +17,4 @@ pub mod k6_time;
 pub mod number;
 pub mod otava_csv;
 pub mod recognise;
+pub mod telemetry;

@@ -1,0 +1,574 @@
+//! A recording of what the servers answered about a run: a folder with a manifest of the questions and one file for each answer.
+//!
+//! What an answer means is told by its question, the server and the path asked, never by the name of its file.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::loki::{self, LogAnswer};
+use super::prometheus::{self, ExemplarSeries, Metrics};
+use super::pyroscope::{self, ProfileSubject};
+use super::tempo::{self, FoundTrace};
+use super::wire::{self, AnswerError, Integer, List};
+use crate::model::telemetry::{LogLine, MetricSeries, Span, Telemetry, Unavailable};
+use crate::model::time::Timestamp;
+
+/// Longest answer, inflated: thousands of traces or a day of one metric of a hundred pods.
+pub const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// All answers together, inflated: without it a manifest could name one file thousands of times.
+const ALL_ANSWERS_BYTES_MAX: u64 = 1 << 30;
+
+const QUESTIONS_MAX: usize = 20_000;
+
+/// Letters of a path or a name that a reason passes on.
+const NAME_BYTES_MAX: usize = 120;
+
+/// What a recording holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Capture {
+    /// Metrics without a name of their own have their query as their name. Of one series asked for twice the points are
+    /// joined; spans, profiles and lines are there once. Metrics are sorted by name and labels, spans by trace and start,
+    /// lines by time.
+    pub telemetry: Telemetry,
+    pub exemplars: Vec<ExemplarSeries>,
+    /// What searches found, each trace once; of most there are no spans.
+    pub found_traces: Vec<FoundTrace>,
+    /// Points and exemplars that were left out, since they were not finite or led to no trace.
+    pub dropped_count: u64,
+    /// Answers to questions of other kinds, such as versions and lists of names.
+    pub unread_count: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    #[error("failed to read the recording's manifest {path}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("failed to parse the recording's manifest {path}")]
+    Parse {
+        path: PathBuf,
+        #[source]
+        cause: serde_json::Error,
+    },
+}
+
+/// Why one answer is not there.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("the manifest leads out of its folder")]
+    Outside,
+    #[error("failed to read the file")]
+    Read(#[source] io::Error),
+    #[error("the answer has more than {ANSWER_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("the recording's answers have more than {ALL_ANSWERS_BYTES_MAX} bytes together")]
+    AllTooLong,
+    #[error("status {status}: {said}")]
+    Status { status: u16, said: String },
+    #[error("the question does not say {0}")]
+    Question(&'static str),
+    #[error("the server knows no spans of this trace")]
+    NoSpans,
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+}
+
+#[derive(Deserialize)]
+struct Manifest<'a> {
+    #[serde(borrow)]
+    files: List<Question<'a>, QUESTIONS_MAX>,
+}
+
+#[derive(Deserialize)]
+struct Question<'a> {
+    file: String,
+    server: String,
+    path: String,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+    status: u16,
+}
+
+/// What a question asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Metrics,
+    Exemplars,
+    Trace,
+    Search,
+    Stacktraces,
+    Render,
+    Logs,
+    Other,
+}
+
+/// Reads the recording in `folder`.
+///
+/// Only a manifest that cannot be read is an error. An answer that cannot, or that is none, is named in
+/// `telemetry.unavailable`. The same profile by `/render` is left out when `SelectMergeStacktraces` answered.
+pub fn read(folder: &Path) -> Result<Capture, CaptureError> {
+    let path = folder.join("manifest.json");
+    let read_error = |cause| CaptureError::Read { path: path.clone(), cause };
+    let inside = folder.canonicalize().map_err(read_error)?;
+    let bytes = File::open(&path).and_then(|file| read_bounded(file, ANSWER_BYTES_MAX)).map_err(read_error)?;
+    let manifest: Manifest =
+        serde_json::from_slice(&bytes).map_err(|cause| CaptureError::Parse { path: path.clone(), cause })?;
+
+    let mut reading = Reading { folder: inside, bytes_left: ALL_ANSWERS_BYTES_MAX, ..Reading::default() };
+    let (renders, others): (Vec<_>, Vec<_>) =
+        manifest.files.0.iter().partition(|question| question.kind() == Kind::Render);
+    for question in others.into_iter().chain(renders) {
+        if let Err(failure) = reading.take(question) {
+            reading.capture.telemetry.unavailable.push(question.unavailable(&failure));
+        }
+    }
+    Ok(reading.finish())
+}
+
+impl Question<'_> {
+    fn kind(&self) -> Kind {
+        let path = self.path_asked();
+        match self.server.as_str() {
+            "prometheus" if path.ends_with("/api/v1/query_range") || path.ends_with("/api/v1/query") => Kind::Metrics,
+            "prometheus" if path.ends_with("/api/v1/query_exemplars") => Kind::Exemplars,
+            "tempo" if path.contains("/api/v2/traces/") || path.contains("/api/traces/") => Kind::Trace,
+            "tempo" if path.ends_with("/api/search") => Kind::Search,
+            "pyroscope" if path.ends_with("/querier.v1.QuerierService/SelectMergeStacktraces") => Kind::Stacktraces,
+            "pyroscope" if path.ends_with("/render") => Kind::Render,
+            "loki" if path.ends_with("/api/v1/query_range") || path.ends_with("/api/v1/query") => Kind::Logs,
+            _ => Kind::Other,
+        }
+    }
+
+    fn path_asked(&self) -> &str {
+        self.path.split_once('?').map_or(&self.path, |(path, _)| path)
+    }
+
+    /// Returns a parameter of the query, or of a form in the body.
+    fn parameter(&self, name: &str) -> Option<String> {
+        let form: String = self.body.and_then(|body| serde_json::from_str(body.get()).ok()).unwrap_or_default();
+        let query = self.path.split_once('?').map_or("", |(_, query)| query);
+        let of = |text: &str| {
+            let mut pairs = url::form_urlencoded::parse(text.as_bytes());
+            pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+        };
+        of(query).or_else(|| of(&form))
+    }
+
+    /// Reads what the profile is of from the body of `SelectMergeStacktraces`.
+    fn subject_in_body(&self) -> Result<ProfileSubject, Failure> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body {
+            #[serde(rename = "profileTypeID", alias = "profileTypeId")]
+            profile_type: String,
+            label_selector: String,
+            start: Integer,
+            end: Integer,
+        }
+        let body = self.body.ok_or(Failure::Question("anything: it has no body"))?;
+        let body: Body = wire::from_json("the question", body.get().as_bytes())?;
+        subject(body.profile_type, &body.label_selector, body.start.0 as f64, body.end.0 as f64)
+    }
+
+    /// Reads what the profile is of from the parameters of `/render`: `query=<type>{<selector>}&from=..&until=..`.
+    fn subject_in_parameters(&self) -> Result<ProfileSubject, Failure> {
+        let query = self.parameter("query").ok_or(Failure::Question("what profile it is of"))?;
+        let (profile_type, selector) = query.split_at(query.find('{').unwrap_or(query.len()));
+        let number = |name| self.parameter(name).and_then(|text| text.parse::<f64>().ok());
+        let (Some(from), Some(until)) = (number("from"), number("until")) else {
+            return Err(Failure::Question("from when until when, as numbers"));
+        };
+        subject(profile_type.to_owned(), selector, from, until)
+    }
+
+    fn unavailable(&self, failure: &Failure) -> Unavailable {
+        let file = wire::cut_to(self.file.clone(), NAME_BYTES_MAX);
+        let path = wire::cut_to(self.path_asked().to_owned(), NAME_BYTES_MAX);
+        let mut reason = format!("{path} ({file}): {failure}");
+        let mut cause = failure.source();
+        while let Some(error) = cause {
+            reason.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        Unavailable { backend: wire::cut_to(self.server.clone(), NAME_BYTES_MAX), reason: wire::cut(reason) }
+    }
+}
+
+fn subject(profile_type: String, selector: &str, from: f64, until: f64) -> Result<ProfileSubject, Failure> {
+    let service = ["service_name", "service", "app"].iter().find_map(|label| label_in(selector, label));
+    let service = service.ok_or(Failure::Question("what service the profile is of"))?;
+    let times = wire::time_of_any_unit(from).zip(wire::time_of_any_unit(until));
+    let (from, until) = times.ok_or(Failure::Question("times within 1678 to 2261"))?;
+    Ok(ProfileSubject { service: wire::cut(service), profile_type: wire::cut(profile_type), from, until })
+}
+
+/// Returns the value that a selector such as `{service_name="auth", region!="eu"}` asks of a label to be equal to.
+fn label_in(selector: &str, label: &str) -> Option<String> {
+    let mut rest = selector.trim().trim_start_matches('{');
+    loop {
+        let (name, matching) = rest.split_at(rest.find(['=', '!', '}'])?);
+        let (operator, quoted) = matching.split_at(matching.find('"')?);
+        let mut value = String::new();
+        let mut letters = quoted.char_indices().skip(1);
+        let end = loop {
+            match letters.next()? {
+                (at, '"') => break at + 1,
+                (_, '\\') => value.push(letters.next()?.1),
+                (_, letter) => value.push(letter),
+            }
+        };
+        if name.trim().trim_matches('"') == label && operator.trim() == "=" {
+            return Some(value);
+        }
+        rest = quoted[end..].trim_start().strip_prefix(',')?;
+    }
+}
+
+/// A recording while its answers are taken in.
+#[derive(Default)]
+struct Reading {
+    folder: PathBuf,
+    bytes_left: u64,
+    capture: Capture,
+    profiles: BTreeSet<ProfileSubject>,
+    traces: HashSet<[u8; 16]>,
+}
+
+impl Reading {
+    fn take(&mut self, question: &Question) -> Result<(), Failure> {
+        let kind = question.kind();
+        if question.status != 200 {
+            let body = self.body_of(question).unwrap_or_default();
+            return Err(Failure::Status { status: question.status, said: wire::refusal(&body) });
+        }
+        if kind == Kind::Other {
+            self.capture.unread_count += 1;
+            return Ok(());
+        }
+        let subject = match kind {
+            Kind::Stacktraces => Some(question.subject_in_body()?),
+            Kind::Render => Some(question.subject_in_parameters()?),
+            _ => None,
+        };
+        if subject.as_ref().is_some_and(|subject| self.profiles.contains(subject)) {
+            return Ok(());
+        }
+        let body = self.body_of(question)?;
+        let telemetry = &mut self.capture.telemetry;
+        match kind {
+            Kind::Metrics => self.take_metrics(prometheus::metrics(&body)?, question),
+            Kind::Exemplars => {
+                let exemplars = prometheus::exemplars(&body)?;
+                self.capture.dropped_count += exemplars.dropped_count;
+                self.capture.exemplars.extend(exemplars.series);
+            }
+            Kind::Trace => {
+                let trace = tempo::trace(&body)?;
+                if let Some(reason) = trace.partial {
+                    let reason = format!("{}: the trace is not whole: {reason}", question.path_asked());
+                    telemetry.unavailable.push(Unavailable { backend: "tempo".to_owned(), reason: wire::cut(reason) });
+                } else if trace.spans.is_empty() {
+                    return Err(Failure::NoSpans);
+                }
+                telemetry.spans.extend(trace.spans);
+            }
+            Kind::Search => {
+                let found = tempo::search(&body)?;
+                self.capture.found_traces.extend(found.into_iter().filter(|found| self.traces.insert(found.trace_id)));
+            }
+            Kind::Stacktraces | Kind::Render => {
+                let subject = subject.ok_or(Failure::Question("what profile it is of"))?;
+                telemetry.profiles.push(pyroscope::profile(&body, subject.clone())?);
+                self.profiles.insert(subject);
+            }
+            Kind::Logs => match loki::logs(&body)? {
+                LogAnswer::Lines(lines) => telemetry.logs.extend(lines),
+                LogAnswer::Metrics(metrics) => self.take_metrics(metrics, question),
+            },
+            Kind::Other => {}
+        }
+        Ok(())
+    }
+
+    fn take_metrics(&mut self, metrics: Metrics, question: &Question) {
+        self.capture.dropped_count += metrics.dropped_count;
+        let query = wire::cut(question.parameter("query").unwrap_or_default());
+        for warning in metrics.warnings {
+            let reason = wire::cut(format!("{query}: the answer came with a warning: {warning}"));
+            self.capture.telemetry.unavailable.push(Unavailable { backend: question.server.clone(), reason });
+        }
+        self.capture.telemetry.metrics.extend(metrics.series.into_iter().map(|series| {
+            let has_name = !matches!(series.name.as_str(), "" | "_count" | "_sum");
+            if has_name { series } else { MetricSeries { name: format!("{query}{}", series.name), ..series } }
+        }));
+    }
+
+    fn body_of(&mut self, question: &Question) -> Result<Vec<u8>, Failure> {
+        let path = self.folder.join(&question.file).canonicalize().map_err(Failure::Read)?;
+        if !path.starts_with(&self.folder) {
+            return Err(Failure::Outside);
+        }
+        // A pipe would keep us waiting for its writer.
+        if !fs::metadata(&path).map_err(Failure::Read)?.is_file() {
+            return Err(Failure::Read(io::ErrorKind::InvalidInput.into()));
+        }
+        let bytes_max = ANSWER_BYTES_MAX.min(self.bytes_left);
+        let file = File::open(&path).map_err(Failure::Read)?;
+        let body = read_bounded(MultiGzDecoder::new(file), bytes_max).map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge if bytes_max < ANSWER_BYTES_MAX => Failure::AllTooLong,
+            io::ErrorKind::FileTooLarge => Failure::TooLong,
+            _ => Failure::Read(error),
+        })?;
+        self.bytes_left -= body.len() as u64;
+        Ok(body)
+    }
+
+    fn finish(mut self) -> Capture {
+        let telemetry = &mut self.capture.telemetry;
+        telemetry.metrics = joined(std::mem::take(&mut telemetry.metrics));
+        // A client's span and its server's may share their id, as in Zipkin.
+        let mut seen = HashSet::new();
+        telemetry.spans.retain(|span| seen.insert((span.trace_id, span.span_id, span.kind)));
+        telemetry.spans.sort_by_key(|span: &Span| (span.trace_id, span.start, span.span_id));
+        let by_text = |line: &LogLine| (line.at, line.message.clone());
+        telemetry.logs.sort_by_cached_key(by_text);
+        telemetry.logs.dedup();
+        self.capture
+    }
+}
+
+/// Joins series of the same name and labels: of two points at one time the first stays.
+fn joined(all: Vec<MetricSeries>) -> Vec<MetricSeries> {
+    let mut by_identity: BTreeMap<(String, BTreeMap<String, String>), Vec<(Timestamp, f64)>> = BTreeMap::new();
+    for MetricSeries { name, labels, points } in all {
+        by_identity.entry((name, labels)).or_default().extend(points);
+    }
+    let series = by_identity.into_iter().map(|((name, labels), mut points)| {
+        points.sort_by_key(|(at, _)| *at);
+        points.dedup_by_key(|(at, _)| *at);
+        MetricSeries { name, labels, points }
+    });
+    series.collect()
+}
+
+/// Reads all of `reader`, of which [`io::ErrorKind::FileTooLarge`] says that it is more than `bytes_max`.
+fn read_bounded(reader: impl Read, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::Instant;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn gzipped(body: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// Writes a recording of `(question, answer)`: a question without `file` gets one, one without `status` 200.
+    fn recording(answers: &[(Value, &[u8])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = Vec::new();
+        for (index, (question, body)) in answers.iter().enumerate() {
+            let mut question = question.clone();
+            let name = format!("{index}.json.gz");
+            fs::write(folder.path().join(&name), gzipped(body)).unwrap();
+            question.as_object_mut().unwrap().entry("file").or_insert(name.into());
+            question.as_object_mut().unwrap().entry("status").or_insert(200.into());
+            files.push(question);
+        }
+        fs::write(folder.path().join("manifest.json"), json!({ "files": files }).to_string()).unwrap();
+        folder
+    }
+
+    const FLAMEGRAPH: &[u8] = br#"{"flamegraph":{"names":["total","main"],"levels":[{"values":["0","9","0","0"]},{"values":["0","9","9","1"]}]}}"#;
+    const FLAMEBEARER: &[u8] = br#"{"flamebearer":{"names":["total","main"],"levels":[[0,7,0,0],[0,7,7,1]]}}"#;
+    const TRACE: &[u8] = br#"{"trace":{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"1","spanId":"2","startTimeUnixNano":"3"}]}]}]}}"#;
+    const LINES: &[u8] = br#"{"status":"success","data":{"resultType":"streams","result":[{"stream":{"app":"a"},"values":[["2","x"],["1","x"],["2","x"]]}]}}"#;
+
+    fn matrix(name: &str, values: &str) -> Vec<u8> {
+        format!(r#"{{"status":"success","data":{{"resultType":"matrix","result":[{{"metric":{{{name}}},"values":{values}}}]}}}}"#).into_bytes()
+    }
+
+    #[test]
+    fn every_kind_of_answer() {
+        let merge = |selector: &str| {
+            json!({ "server": "pyroscope", "path": "/querier.v1.QuerierService/SelectMergeStacktraces",
+                "body": { "profileTypeID": "t:c", "labelSelector": selector, "start": 1795451624825_i64, "end": "1795451669878" } })
+        };
+        let render = |until: &str| json!({ "server": "pyroscope", "path": format!("/pyroscope/render?query=t%3Ac%7Bservice_name%3D%22auth%22%7D&from=1795451624825&until={until}") });
+        let range =
+            json!({ "server": "prometheus", "path": "/prometheus/api/v1/query_range?query=rate%28a%5B1m%5D%29" });
+        let folder = recording(&[
+            (render("1795451669878"), FLAMEBEARER),
+            (merge(r#"{region!="eu", service_name="auth"}"#), FLAMEGRAPH),
+            (render("1795451700000"), FLAMEBEARER),
+            (range.clone(), &matrix(r#""__name__":"a""#, r#"[[1,"1"],[2,"NaN"]]"#)),
+            (range.clone(), &matrix(r#""__name__":"a""#, r#"[[3,"3"],[1,"9"]]"#)),
+            (range, &matrix("", r#"[[1,"5"]]"#)),
+            (json!({ "server": "tempo", "path": "/api/v2/traces/1" }), TRACE),
+            (json!({ "server": "tempo", "path": "/api/traces/1" }), TRACE),
+            (
+                json!({ "server": "tempo", "path": "/api/search?q=x" }),
+                br#"{"traces":[{"traceID":"1"},{"traceID":"01"}]}"#,
+            ),
+            (json!({ "server": "loki", "path": "/loki/api/v1/query_range?query=x" }), LINES),
+            (json!({ "server": "loki", "path": "/loki/api/v1/status/buildinfo" }), b"not even JSON"),
+        ]);
+        let found = read(folder.path()).unwrap();
+        let telemetry = &found.telemetry;
+        assert_eq!(telemetry.unavailable, []);
+        let profiles: Vec<_> = telemetry
+            .profiles
+            .iter()
+            .map(|profile| (profile.service.as_str(), profile.until.0, profile.stacks[0].1))
+            .collect();
+        assert_eq!(profiles, [("auth", 1_795_451_669_878_000_000, 9), ("auth", 1_795_451_700_000_000_000, 7)]);
+        let metrics: Vec<_> = telemetry
+            .metrics
+            .iter()
+            .map(|series| (series.name.as_str(), series.points.iter().map(|point| point.1).collect()))
+            .collect();
+        assert_eq!(metrics, [("a", vec![1.0, 3.0]), ("rate(a[1m])", vec![5.0])]);
+        assert_eq!((telemetry.spans.len(), found.found_traces.len(), telemetry.logs.len()), (1, 1, 2));
+        assert_eq!((telemetry.logs[0].at, found.dropped_count, found.unread_count), (Timestamp(1), 1, 1));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let of = |path: &str| json!({ "server": "tempo", "path": path });
+        let with = |mut question: Value, key: &str, value: Value| {
+            question[key] = value;
+            question
+        };
+        let merge = json!({ "server": "pyroscope", "path": "/querier.v1.QuerierService/SelectMergeStacktraces" });
+        let body = |selector: &str| json!({ "profileTypeID": "t", "labelSelector": selector, "start": 1, "end": 2 });
+        let folder = recording(&[
+            (with(of("/api/traces/1"), "status", 404.into()), b""),
+            (with(of("/api/other"), "status", 500.into()), br#"{"code":"unknown","message":"canceled"}"#),
+            (with(of("/api/search"), "file", "absent.gz".into()), b""),
+            (with(of("/api/search"), "file", "../../../../../etc/hostname".into()), b""),
+            (with(of("/api/search"), "file", "/etc/hostname".into()), b""),
+            (with(of("/api/search"), "file", ".".into()), b""),
+            (with(of("/api/search"), "file", "manifest.json".into()), b""),
+            (of("/api/search"), b"{\"traces\":[}"),
+            (of("/api/v2/traces/2"), br#"{"trace":{}}"#),
+            (of("/api/search"), &vec![b' '; ANSWER_BYTES_MAX as usize + 1]),
+            (merge.clone(), FLAMEGRAPH),
+            (with(merge.clone(), "body", body("{}")), FLAMEGRAPH),
+            (with(merge, "body", body(r#"{service_name="a"#)), FLAMEGRAPH),
+            (json!({ "server": "pyroscope", "path": "/render?query=t{service_name=\"a\"}&from=now-1h" }), FLAMEBEARER),
+        ]);
+        let found = read(folder.path()).unwrap().telemetry.unavailable;
+        let expected = [
+            "/api/traces/1 (0.json.gz): status 404: ",
+            "/api/other (1.json.gz): status 500: canceled",
+            "/api/search (absent.gz): failed to read the file: ",
+            "leads out of its folder",
+            "leads out of its folder",
+            "failed to read the file",
+            "failed to read the file: ",
+            "failed to parse the search as JSON: expected value at line 1 column 12",
+            "no spans",
+            "more than 67108864 bytes",
+            "no body",
+            "what service",
+            "what service",
+            "from when until when",
+        ];
+        assert_eq!(found.len(), expected.len());
+        for (unavailable, expected) in found.iter().zip(expected) {
+            assert!(unavailable.reason.contains(expected), "{expected}: {}", unavailable.reason);
+        }
+        assert_eq!((found[0].backend.as_str(), found[10].backend.as_str()), ("tempo", "pyroscope"));
+    }
+
+    #[test]
+    fn folders_without_a_manifest() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(read(folder.path()), Err(CaptureError::Read { .. })));
+        assert!(matches!(read(&folder.path().join("absent")), Err(CaptureError::Read { .. })));
+        for text in ["", "[]", "{}", r#"{"files":[{}]}"#, r#"{"files":[{"file":1}]}"#] {
+            fs::write(folder.path().join("manifest.json"), text).unwrap();
+            assert!(matches!(read(folder.path()), Err(CaptureError::Parse { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn labels_of_a_selector() {
+        for (selector, expected) in [
+            (r#"{service_name="auth"}"#, Some("auth")),
+            (r#" { region =~ "a|b\"," , service_name = "a\"b" }"#, Some("a\"b")),
+            (r#"{"service_name"="auth",}"#, Some("auth")),
+            (r#"{service_name!="auth"}"#, None),
+            (r#"{service_name=~"auth|cart"}"#, None),
+            (r#"{service_name=auth}"#, None),
+            (r#"{service_name="auth"#, None),
+            (r#"{service_name="é\"#, None),
+            ("{}", None),
+            ("", None),
+        ] {
+            assert_eq!(label_in(selector, "service_name").as_deref(), expected, "{selector}");
+        }
+    }
+
+    #[test]
+    fn the_recordings_of_real_servers() {
+        let recordings = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/recordings");
+        let Ok(folders) = fs::read_dir(&recordings) else {
+            println!("not run: there are no recordings in {}", recordings.display());
+            return;
+        };
+        for folder in folders.map(|folder| folder.unwrap().path()).filter(|path| path.is_dir()) {
+            let started = Instant::now();
+            let found = read(&folder).unwrap();
+            let Telemetry { metrics, spans, profiles, logs, unavailable } = &found.telemetry;
+            println!(
+                "{}: {:?}, {} series, {} points, {} spans, {} profiles, {} stacks, {} lines, {} exemplars, {} traces found, {} dropped, {} unread, {unavailable:?}",
+                folder.file_name().unwrap().display(),
+                started.elapsed(),
+                metrics.len(),
+                metrics.iter().map(|series| series.points.len()).sum::<usize>(),
+                spans.len(),
+                profiles.len(),
+                profiles.iter().map(|profile| profile.stacks.len()).sum::<usize>(),
+                logs.len(),
+                found.exemplars.iter().map(|series| series.exemplars.len()).sum::<usize>(),
+                found.found_traces.len(),
+                found.dropped_count,
+                found.unread_count,
+            );
+            // Every file's own count lies in the recordings; here only that nothing of a kind got lost.
+            let refused = unavailable.iter().filter(|unavailable| !unavailable.reason.contains(": status ")).count();
+            assert_eq!(refused, 0, "{unavailable:?}");
+            assert!(metrics.len() > 100 && spans.len() > 100 && profiles.len() > 50 && logs.len() > 100);
+            assert!(spans.iter().all(|span| !span.service.is_empty() && span.start <= span.end));
+            assert!(logs.iter().all(|line| !line.service.is_empty() && line.level.is_some()));
+            assert!(
+                metrics.iter().all(|series| !series.name.is_empty() && series.points.is_sorted_by_key(|point| point.0))
+            );
+        }
+    }
+}

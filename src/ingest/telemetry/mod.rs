@@ -1,0 +1,19 @@
+//! What servers answered about a run, from bytes to the values of [`crate::model::telemetry`].
+//!
+//! | server | answers read |
+//! |---|---|
+//! | Prometheus | matrix, vector, exemplars, label values |
+//! | Tempo | a trace of either version, search |
+//! | Pyroscope | `SelectMergeStacktraces`, `/render` |
+//! | Loki | streams, matrix, vector |
+//!
+//! [`capture`] reads a folder of such answers.
+//!
+//! All of it is foreign: every decoder takes any bytes, never panics, and its work and its memory grow no faster than the answer. Texts are cut to [`wire::TEXT_BYTES_MAX`], with `…` in the place of what is missing.
+
+pub mod capture;
+pub mod loki;
+pub mod prometheus;
+pub mod pyroscope;
+pub mod tempo;
+pub mod wire;
