@@ -4,6 +4,8 @@
 //! |---|---|---|---|
 //! | JSON, CSV | as k6 flushed: nearly by time | none | line |
 //! | summary | one object | none | none |
+//!
+//! And beside k6's results, what servers answered about the run: [`telemetry`].
 
 pub mod bytes;
 pub mod folder;

@@ -3,8 +3,8 @@
 pub mod blocks;
 pub mod ci;
 pub mod comparison;
-pub mod early_finding;
 pub mod diagnosis;
+pub mod early_finding;
 pub mod endpoint;
 pub mod finding;
 pub mod history;

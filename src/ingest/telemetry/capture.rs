@@ -88,6 +88,9 @@ enum Failure {
 struct Manifest<'a> {
     #[serde(borrow)]
     files: List<Question<'a>, QUESTIONS_MAX>,
+    /// What the recorder could not have: `tempo trace 07ac..: timeout`.
+    #[serde(default)]
+    missing: List<String, QUESTIONS_MAX>,
 }
 
 #[derive(Deserialize)]
@@ -131,6 +134,17 @@ pub fn read(folder: &Path) -> Result<Capture, CaptureError> {
     for question in others.into_iter().chain(renders) {
         if let Err(failure) = reading.take(question) {
             reading.capture.telemetry.unavailable.push(question.unavailable(&failure));
+        }
+    }
+    // An answer with another status may stand in both lists, here with its path somewhere in the text.
+    let refused = manifest.files.0.iter().filter(|question| question.status != 200);
+    let refused: HashSet<&str> = refused.map(|question| question.path.as_str()).collect();
+    for missing in &manifest.missing.0 {
+        if missing.split(' ').all(|word| !refused.contains(word)) {
+            let backend = missing.split([' ', ':']).next().unwrap_or_default();
+            let backend = wire::cut_to(backend.to_owned(), NAME_BYTES_MAX);
+            let reason = wire::cut(missing.clone());
+            reading.capture.telemetry.unavailable.push(Unavailable { backend, reason });
         }
     }
     Ok(reading.finish())
@@ -251,7 +265,9 @@ impl Reading {
         let kind = question.kind();
         if question.status != 200 {
             let body = self.body_of(question).unwrap_or_default();
-            return Err(Failure::Status { status: question.status, said: wire::refusal(&body) });
+            let said = Some(wire::refusal(&body)).filter(|said| !said.is_empty());
+            let said = said.unwrap_or_else(|| "it said nothing".to_owned());
+            return Err(Failure::Status { status: question.status, said });
         }
         if kind == Kind::Other {
             self.capture.unread_count += 1;
@@ -349,9 +365,11 @@ impl Reading {
     }
 }
 
+type SeriesIdentity = (String, BTreeMap<String, String>);
+
 /// Joins series of the same name and labels: of two points at one time the first stays.
 fn joined(all: Vec<MetricSeries>) -> Vec<MetricSeries> {
-    let mut by_identity: BTreeMap<(String, BTreeMap<String, String>), Vec<(Timestamp, f64)>> = BTreeMap::new();
+    let mut by_identity: BTreeMap<SeriesIdentity, Vec<(Timestamp, f64)>> = BTreeMap::new();
     for MetricSeries { name, labels, points } in all {
         by_identity.entry((name, labels)).or_default().extend(points);
     }
@@ -483,7 +501,7 @@ mod tests {
         ]);
         let found = read(folder.path()).unwrap().telemetry.unavailable;
         let expected = [
-            "/api/traces/1 (0.json.gz): status 404: ",
+            "/api/traces/1 (0.json.gz): status 404: it said nothing",
             "/api/other (1.json.gz): status 500: canceled",
             "/api/search (absent.gz): failed to read the file: ",
             "leads out of its folder",
@@ -509,6 +527,13 @@ mod tests {
     fn folders_without_a_manifest() {
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(read(folder.path()), Err(CaptureError::Read { .. })));
+        let missing = r#"{"files":[{"file":"a","server":"tempo","path":"/api/traces/2","status":500}],
+            "missing":["tempo trace 07ac: timeout","tempo trace 2: /api/traces/2 answered 500: no"]}"#;
+        fs::write(folder.path().join("manifest.json"), missing).unwrap();
+        let unavailable = read(folder.path()).unwrap().telemetry.unavailable;
+        let reasons: Vec<_> = unavailable.iter().map(|unavailable| unavailable.reason.as_str()).collect();
+        assert_eq!(reasons, ["/api/traces/2 (a): status 500: it said nothing", "tempo trace 07ac: timeout"]);
+        assert_eq!(unavailable[1].backend, "tempo");
         assert!(matches!(read(&folder.path().join("absent")), Err(CaptureError::Read { .. })));
         for text in ["", "[]", "{}", r#"{"files":[{}]}"#, r#"{"files":[{"file":1}]}"#] {
             fs::write(folder.path().join("manifest.json"), text).unwrap();
@@ -560,7 +585,6 @@ mod tests {
                 found.dropped_count,
                 found.unread_count,
             );
-            // Every file's own count lies in the recordings; here only that nothing of a kind got lost.
             let refused = unavailable.iter().filter(|unavailable| !unavailable.reason.contains(": status ")).count();
             assert_eq!(refused, 0, "{unavailable:?}");
             assert!(metrics.len() > 100 && spans.len() > 100 && profiles.len() > 50 && logs.len() > 100);
