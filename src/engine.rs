@@ -10,7 +10,9 @@ pub mod query;
 mod reading;
 mod run_id;
 pub mod watch;
+mod why;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,6 +23,7 @@ use crate::detect::judge::{judge_against, judge_within};
 use crate::detect::objectives::objectives;
 use crate::detect::{phases, summaries, threshold_windows, thresholds};
 use crate::ingest::input::{Input, SampleInput};
+use crate::ingest::telemetry::capture::CaptureError;
 use crate::model::blocks::BlockSeries;
 use crate::model::metric::{MetricDeclaration, MetricKind, Submetric, ThresholdSource, Unit, builtin};
 use crate::model::report::{
@@ -59,6 +62,8 @@ pub enum EngineError {
     Spill(#[source] std::io::Error),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
 }
 
 /// What the user says of the run, and what the clock says.
@@ -75,6 +80,8 @@ pub struct Request {
     pub baseline: Baseline,
     /// Who watches while the run is read.
     pub live: Option<Arc<Live>>,
+    /// A folder of what the servers answered about the run.
+    pub capture: Option<PathBuf>,
     /// Who is told what is known before the end; none where the end is near anyway.
     pub teller: Option<Teller>,
 }
@@ -161,6 +168,9 @@ fn read_and_judge(
     judge_against(&mut report, frames.as_ref(), base, &history, request.k6_exit_code);
     if let Some(found) = past::found_over_the_runs(&history, &earlier, &report) {
         report.history = Some(found);
+    }
+    if let Some(folder) = &request.capture {
+        why::explain(&mut report, folder)?;
     }
     if let (Some(writers), Some(keep)) = (writers, keep) {
         commit(writers, &aggregate, &report, &blocks, keep)?;
@@ -340,6 +350,8 @@ fn report(
         comparison: None,
         objectives: Vec::new(),
         ramp: None,
+        diagnoses: Vec::new(),
+        unavailable: Vec::new(),
         coordinated_omission: None,
         history: None,
         generator: None,

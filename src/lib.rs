@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod detect;
+pub mod diagnose;
 pub mod engine;
 pub mod ingest;
 pub mod model;

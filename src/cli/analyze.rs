@@ -65,6 +65,9 @@ pub struct Analyze {
     /// What the run is judged against: auto (the last comparable run of the store), none, a run, or files of one.
     #[arg(long, value_name = "auto|none|RUN|FILE", default_value = "auto")]
     baseline: String,
+    /// A folder of what Prometheus, Tempo, Pyroscope and Loki answered about the run: says why, with the evidence.
+    #[arg(long, value_name = "DIR")]
+    capture: Option<PathBuf>,
     #[command(flatten)]
     answer: Answer,
     #[command(flatten)]
@@ -182,6 +185,7 @@ impl Analyze {
             k6_exit_code: None,
             left_out,
             baseline,
+            capture: self.capture.clone(),
             live,
             teller: None,
         }

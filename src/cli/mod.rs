@@ -209,7 +209,9 @@ fn code_of(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref::<EngineError>() {
         Some(EngineError::Store(_) | EngineError::Spill(_)) => return exit::OUTSIDE_FAILED,
-        Some(EngineError::NothingRead { .. } | EngineError::SeveralSummaries { .. }) => return exit::BAD_INPUT,
+        Some(EngineError::NothingRead { .. } | EngineError::SeveralSummaries { .. } | EngineError::Capture(_)) => {
+            return exit::BAD_INPUT;
+        }
         None => {}
     }
     match error.downcast_ref::<BundleError>() {

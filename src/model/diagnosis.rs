@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::finding::Evidence;
+use super::time::Timestamp;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Diagnosis {
@@ -23,9 +23,66 @@ pub struct Diagnosis {
     pub span: Option<String>,
     /// From 0 to 1: how often a cause with such evidence was the planted one, as far as that was measured.
     pub score: f64,
-    pub evidence: Vec<Evidence>,
+    pub evidence: Vec<Clue>,
     /// What would show that it is not the cause.
     pub refuted_by: String,
+}
+
+/// One piece of evidence: what a server said of the time of the finding, beside what it said of the healthy time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Clue {
+    /// A metric, or what was reckoned from it; the healthy figure is scaled to as many requests.
+    Metric {
+        service: String,
+        /// As the server names it.
+        metric: String,
+        what: String,
+        unit: String,
+        healthy: f64,
+        faulty: f64,
+        /// When it had moved half of the way.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        moved_at: Option<Timestamp>,
+    },
+    /// The time of an operation in which nothing below it was at work, on average over the traces that were read.
+    Span {
+        service: String,
+        operation: String,
+        entrance: String,
+        own_ms_healthy: f64,
+        own_ms_faulty: f64,
+        traces_healthy_count: u64,
+        traces_faulty_count: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        statement: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// A trace in which it is to be seen.
+    Trace { trace_id: String, own_ms: f64 },
+    /// A function in profiles of two windows, its callees included; in the unit of the profile, per second.
+    Profile {
+        service: String,
+        profile_type: String,
+        function: String,
+        healthy_per_second: f64,
+        faulty_per_second: f64,
+        healthy_from: Timestamp,
+        healthy_until: Timestamp,
+        faulty_from: Timestamp,
+        faulty_until: Timestamp,
+    },
+    /// Log lines that are the same but for their values.
+    Log {
+        service: String,
+        level: String,
+        template: String,
+        healthy_per_second: f64,
+        faulty_per_second: f64,
+        /// One line of the time of the finding.
+        example: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]

@@ -8,12 +8,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::comparison::Comparison;
+use super::diagnosis::Diagnosis;
 use super::early_finding::EarlyFinding;
 use super::finding::{Change, Finding, SeriesReference};
 use super::history::HistoryReport;
 use super::metric::{MetricKind, Unit};
 use super::ramp::Ramp;
 use super::run::SourceReport;
+use super::telemetry::Unavailable;
 use super::time::Timestamp;
 use super::timeline::Timeline;
 
@@ -62,6 +64,12 @@ pub struct AnalysisReport {
     pub timeline: Option<Timeline>,
     /// What was not judged, and why.
     pub skipped: Vec<Skipped>,
+    /// The likely causes of findings, where the servers' telemetry is known: by finding, the likeliest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnoses: Vec<Diagnosis>,
+    /// Questions to the servers that got no answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unavailable: Vec<Unavailable>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

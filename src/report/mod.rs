@@ -18,4 +18,5 @@ mod sample;
 pub mod sarif;
 pub mod text;
 mod text_findings;
+pub mod why;
 pub mod words;

@@ -128,6 +128,8 @@ pub fn report(endpoints_count: usize, steps_count: usize, name: &str, value: f64
         },
         objectives: Vec::new(),
         ramp: None,
+        diagnoses: Vec::new(),
+        unavailable: Vec::new(),
         coordinated_omission: None,
         history: Some(history(series, &name(), change, value)),
         comparison: Some(Comparison {

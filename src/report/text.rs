@@ -10,6 +10,7 @@ use crate::model::time::Timestamp;
 use super::budget_words;
 use super::columns::{counted, cut_middle, pad, thousands, wrapped};
 use super::text_findings;
+use super::why;
 use super::words::{duration, grouped, short};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,7 @@ fn render_into(text: &mut String, report: &AnalysisReport, colour: Colour) -> Re
     text_findings::differences(text, report, colour)?;
     text_findings::findings(text, report, colour)?;
     text_findings::gone(text, report, colour)?;
+    why(text, report, colour)?;
     text_findings::comparison(text, report, colour)?;
     thresholds(text, report, colour)?;
     objectives(text, report, colour)?;
@@ -70,6 +72,27 @@ fn render_into(text: &mut String, report: &AnalysisReport, colour: Colour) -> Re
     }
     for skipped in &report.skipped {
         paragraph(text, "  ", &format!("{}: {}", cut_middle(&skipped.what, 400), skipped.reason))?;
+    }
+    Ok(())
+}
+
+/// The likely causes, each with its evidence and what would refute it.
+fn why(text: &mut String, report: &AnalysisReport, colour: Colour) -> Result {
+    if report.diagnoses.is_empty() && report.unavailable.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n{}", colour.heading("Why"))?;
+    for diagnosis in &report.diagnoses {
+        paragraph(text, "  ", &why::head(diagnosis))?;
+        diagnosis.evidence.iter().try_for_each(|clue| paragraph(text, "     ", &why::clue(clue)))?;
+        paragraph(text, "     ", &format!("refuted by: {}", diagnosis.refuted_by))?;
+    }
+    for missing in &report.unavailable {
+        paragraph(
+            text,
+            "  ",
+            &format!("{} did not answer: {}", why::short(&missing.backend), why::short(&missing.reason)),
+        )?;
     }
     Ok(())
 }

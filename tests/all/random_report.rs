@@ -90,6 +90,8 @@ pub fn report() -> BoxedStrategy<AnalysisReport> {
                 comparison,
                 objectives: Vec::new(),
                 ramp: None,
+                diagnoses: Vec::new(),
+                unavailable: Vec::new(),
                 coordinated_omission: None,
                 history,
                 generator,

@@ -1,0 +1,230 @@
+//! What profiles say: which function a service spends more time in, or waits more in, or allocates more in, than when it was healthy.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::telemetry::Profile;
+
+use super::contrast::{Contrast, Window};
+
+/// A function that has at least this part of what was added in all is where it was added.
+const SHARE_OF_ADDED_MIN: f64 = 0.7;
+/// Functions of which each has at most so many times what the other has are callers of each other.
+const ALIKE: f64 = 1.05;
+/// Go's name for the package of the program itself.
+const OWN: &str = "main.";
+/// Functions of languages' own libraries: they are where time goes, not why.
+const LIBRARIES: [&str; 28] = [
+    "runtime.",
+    "runtime/",
+    "sync.",
+    "syscall.",
+    "internal/",
+    "net.",
+    "net/",
+    "time.",
+    "database/",
+    "context.",
+    "bufio.",
+    "io.",
+    "os.",
+    "crypto/",
+    "encoding/",
+    "fmt.",
+    "reflect.",
+    "sort.",
+    "strings.",
+    "bytes.",
+    "java.",
+    "javax.",
+    "jdk.",
+    "sun.",
+    "node:",
+    "libc",
+    "[",
+    "gcWriteBarrier",
+];
+
+/// One function on both sides, per second of the profile's window, in the profile's unit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FunctionChange {
+    pub name: String,
+    pub self_healthy: f64,
+    pub self_faulty: f64,
+    pub total_healthy: f64,
+    pub total_faulty: f64,
+    /// Frames above it, at most.
+    pub depth: usize,
+}
+
+impl FunctionChange {
+    pub fn added(&self) -> f64 {
+        self.total_faulty - self.total_healthy
+    }
+}
+
+/// The difference of two profiles of one service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProfileDifference {
+    pub profile_type: String,
+    /// The profiles' own windows, which need not be those that were asked about.
+    pub healthy: Window,
+    pub faulty: Window,
+    pub total_healthy: f64,
+    pub total_faulty: f64,
+    /// Most added first.
+    pub functions: Vec<FunctionChange>,
+}
+
+impl ProfileDifference {
+    pub fn added(&self) -> f64 {
+        self.total_faulty - self.total_healthy
+    }
+
+    /// Returns the function in which it was added: of the program's own, the one that has nearly all of it and the least besides;
+    /// of its callers and itself, which have as much, the last. Where the program cannot be told from what it uses, of all.
+    pub fn function(&self) -> Option<&FunctionChange> {
+        let known = || self.functions.iter().filter(|function| function.added() > 0.0 && !is_library(&function.name));
+        let most = known().map(FunctionChange::added).fold(0.0, f64::max);
+        let near = || known().filter(|function| function.added() >= SHARE_OF_ADDED_MIN * most);
+        let all = |function: &FunctionChange| function.total_healthy + function.total_faulty;
+        let special = |functions: &mut dyn Iterator<Item = &'_ FunctionChange>| -> Option<usize> {
+            let functions: Vec<&FunctionChange> = functions.collect();
+            let least = functions.iter().map(|function| all(function)).fold(f64::INFINITY, f64::min);
+            let alike = functions.iter().filter(|function| all(function) <= ALIKE * least);
+            let last = alike.max_by_key(|function| function.depth)?;
+            self.functions.iter().position(|function| function.name == last.name)
+        };
+        let own = special(&mut near().filter(|function| function.name.starts_with(OWN)));
+        own.or_else(|| special(&mut near())).map(|index| &self.functions[index])
+    }
+}
+
+pub fn is_library(name: &str) -> bool {
+    LIBRARIES.iter().any(|library| name.starts_with(library))
+}
+
+/// Compares the profiles of a service that are nearest to the two sides; `kind`: a part of their type, such as `mutex`.
+///
+/// None where there are not two, or one of them is mostly of the other side.
+pub fn difference(profiles: &[Profile], service: &str, kind: &str, contrast: &Contrast) -> Option<ProfileDifference> {
+    let of_kind =
+        || profiles.iter().filter(|profile| profile.service == service && profile.profile_type.contains(kind));
+    let window = |profile: &Profile| Window { from: profile.from, until: profile.until };
+    let faulty_share = |profile: &Profile| {
+        let own = window(profile);
+        own.shared_seconds(contrast.faulty) / own.seconds().max(1.0)
+    };
+    let healthy_share = |profile: &Profile| {
+        let own = window(profile);
+        contrast.healthy.iter().map(|part| own.shared_seconds(*part)).sum::<f64>() / own.seconds().max(1.0)
+    };
+    let faulty = of_kind().max_by(|left, right| faulty_share(left).total_cmp(&faulty_share(right)))?;
+    let healthy = of_kind().max_by(|left, right| {
+        // Of windows that are as healthy, the longer one.
+        healthy_share(left)
+            .total_cmp(&healthy_share(right))
+            .then(window(left).seconds().total_cmp(&window(right).seconds()))
+    })?;
+    if faulty_share(faulty) < 0.5 || healthy_share(healthy) < 0.5 {
+        return None;
+    }
+    let (before, after) = (per_second(healthy), per_second(faulty));
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let mut functions: Vec<FunctionChange> = names
+        .into_iter()
+        .map(|name| {
+            let of = |side: &BTreeMap<String, Spent>| side.get(name).copied().unwrap_or_default();
+            let (healthy, faulty) = (of(&before), of(&after));
+            FunctionChange {
+                name: name.clone(),
+                self_healthy: healthy.by_itself,
+                self_faulty: faulty.by_itself,
+                total_healthy: healthy.total,
+                total_faulty: faulty.total,
+                depth: healthy.depth.max(faulty.depth),
+            }
+        })
+        .collect();
+    functions.sort_by(|left, right| right.added().total_cmp(&left.added()));
+    let total = |profile: &Profile| {
+        profile.stacks.iter().map(|(_, value)| *value as f64).sum::<f64>() / window(profile).seconds().max(1.0)
+    };
+    Some(ProfileDifference {
+        profile_type: faulty.profile_type.clone(),
+        healthy: window(healthy),
+        faulty: window(faulty),
+        total_healthy: total(healthy),
+        total_faulty: total(faulty),
+        functions,
+    })
+}
+
+/// What one function has in a profile, per second.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spent {
+    by_itself: f64,
+    total: f64,
+    depth: usize,
+}
+
+/// Returns what each function has.
+fn per_second(profile: &Profile) -> BTreeMap<String, Spent> {
+    let seconds = Window { from: profile.from, until: profile.until }.seconds().max(1.0);
+    let mut values: BTreeMap<String, Spent> = BTreeMap::new();
+    let mut seen: BTreeSet<u32> = BTreeSet::new();
+    for (stack, value) in &profile.stacks {
+        let value = *value as f64 / seconds;
+        seen.clear();
+        // A function that calls itself has its time once.
+        for (depth, function) in stack.iter().enumerate().filter(|(_, function)| seen.insert(**function)) {
+            if let Some(name) = profile.functions.get(*function as usize) {
+                let spent = values.entry(name.clone()).or_default();
+                spent.total += value;
+                spent.depth = spent.depth.max(depth);
+            }
+        }
+        if let Some(name) = stack.last().and_then(|last| profile.functions.get(*last as usize)) {
+            values.entry(name.clone()).or_default().by_itself += value;
+        }
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
+
+    fn profile(from: i64, until: i64, stacks: &[(&[u32], i64)]) -> Profile {
+        Profile {
+            service: "auth".to_owned(),
+            profile_type: "process_cpu:cpu:nanoseconds:cpu:nanoseconds".to_owned(),
+            from: Timestamp(from * NANOSECONDS_PER_SECOND),
+            until: Timestamp(until * NANOSECONDS_PER_SECOND),
+            functions: ["main.serve", "main.login", "main.hash", "runtime.memmove", "main.list"]
+                .map(str::to_owned)
+                .to_vec(),
+            stacks: stacks.iter().map(|(stack, value)| (stack.to_vec(), *value)).collect(),
+        }
+    }
+
+    #[test]
+    fn the_function_is_the_most_special_one_that_is_no_librarys() {
+        let second = |second: i64| Timestamp(second * NANOSECONDS_PER_SECOND);
+        let contrast = Contrast::of(
+            Window { from: second(50), until: second(70) },
+            Window { from: second(0), until: second(100) },
+            &[],
+        );
+        let profiles = [
+            profile(0, 40, &[(&[0, 1, 2, 3], 400), (&[0, 4], 4000), (&[0, 1, 2, 2], 40)]),
+            profile(50, 70, &[(&[0, 1, 2, 3], 2000), (&[0, 4], 2000), (&[0, 1, 2, 2], 20)]),
+        ];
+        let found = difference(&profiles, "auth", "cpu", &contrast).unwrap();
+        let function = found.function().unwrap();
+        assert_eq!((function.name.as_str(), function.total_healthy, function.total_faulty), ("main.hash", 11.0, 101.0));
+        assert_eq!((function.self_healthy, found.added()), (1.0, 90.0));
+        assert_eq!(difference(&profiles, "auth", "mutex", &contrast), None);
+        assert_eq!(difference(&profiles[..1], "auth", "cpu", &contrast), None);
+    }
+}
