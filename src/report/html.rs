@@ -18,6 +18,7 @@ mod method;
 mod summary;
 mod thresholds;
 mod timeline;
+mod why;
 
 use escape::text;
 
@@ -43,6 +44,7 @@ fn render_into(page: &mut String, report: &AnalysisReport) -> Result {
     summary::figures(page, report)?;
     comparison::unfair(page, report)?;
     findings::findings(page, report)?;
+    why::why(page, report)?;
     thresholds::thresholds(page, report)?;
     thresholds::objectives(page, report)?;
     history::history(page, report)?;

@@ -10,7 +10,7 @@ use crate::model::time::Timestamp;
 use super::budget_words;
 use super::columns::{counted, thousands};
 use super::markdown_text::{code, link, long_code, prose};
-use super::{early, words};
+use super::{early, why, words};
 
 /// GitHub refuses a comment of more letters, of which there are never more than bytes. Its job summaries and GitLab's
 /// comments may be longer.
@@ -46,6 +46,7 @@ fn write_page(page: &mut String, report: &AnalysisReport, rows_max: usize) -> Re
     write_differences(page, report, rows_max)?;
     write_findings(page, report, rows_max)?;
     write_gone(page, report, rows_max)?;
+    write_why(page, report, rows_max)?;
     write_thresholds(page, report, rows_max)?;
     write_objectives(page, report)?;
     write_comparison(page, report, rows_max)?;
@@ -132,6 +133,29 @@ fn write_gone(page: &mut String, report: &AnalysisReport, rows_max: usize) -> Re
         writeln!(page, "\n### Told early\n")?;
     }
     list(page, gone.into_iter(), rows_max)
+}
+
+/// The likely causes, each with its evidence and what would refute it.
+fn write_why(page: &mut String, report: &AnalysisReport, rows_max: usize) -> Result {
+    if report.diagnoses.is_empty() && report.unavailable.is_empty() {
+        return Ok(());
+    }
+    writeln!(page, "\n### Why\n")?;
+    for diagnosis in report.diagnoses.iter().take(rows_max) {
+        writeln!(page, "- {}", prose(&why::head(diagnosis)))?;
+        for clue in diagnosis.evidence.iter().take(LISTED_MAX) {
+            writeln!(page, "  - {}", prose(&why::clue(clue)))?;
+        }
+        writeln!(page, "  - refuted by {}", prose(&why::short(&diagnosis.refuted_by)))?;
+    }
+    let more = and_more(report.diagnoses.len(), rows_max);
+    if !more.is_empty() {
+        writeln!(page, "- {}", more.trim_start())?;
+    }
+    let missing = report.unavailable.iter().map(|missing| {
+        format!("{} did not answer: {}", prose(&why::short(&missing.backend)), prose(&why::short(&missing.reason)))
+    });
+    list(page, missing, rows_max)
 }
 
 fn when(from: Option<Timestamp>, until: Option<Timestamp>, since_run: Option<&str>) -> String {

@@ -283,7 +283,8 @@ fn check_code_quality(report: &AnalysisReport) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-const HEADINGS: [&str; 14] = [
+const HEADINGS: [&str; 15] = [
+    "Why",
     "Told early",
     "Objectives",
     "The comparison is not fair",

@@ -7,6 +7,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tidemark::model::comparison::{Comparison, ComparisonRow};
+use tidemark::model::diagnosis::{CauseKind, Clue, Diagnosis};
 use tidemark::model::early_finding::EarlyFinding;
 use tidemark::model::finding::{Change, Direction, Evidence, Finding, FindingKind, Scale, SeriesReference, Severity};
 use tidemark::model::history::{HistoryChange, HistoryReport, HistoryRun};
@@ -16,6 +17,7 @@ use tidemark::model::report::{
     Phases, RunReport, SCHEMA_VERSION, Skipped, ThresholdJudge, ThresholdReport, Totals, Verdict, VerdictKind,
 };
 use tidemark::model::run::{Rejection, SourceKind, SourceReport};
+use tidemark::model::telemetry::Unavailable;
 use tidemark::model::time::Timestamp;
 use tidemark::model::timeline::{Heat, Timeline, TimelineSeries};
 
@@ -56,7 +58,9 @@ pub const HOSTILE: [&str; 30] = [
 pub fn report() -> BoxedStrategy<AnalysisReport> {
     let judged = (vec(threshold(), 0..6), vec(finding(), 0..8), baseline(), option::of(comparison()), any::<bool>());
     let measured = (totals(), vec(metric(), 0..4), vec(endpoint(), 0..30), vec(check(), 0..4), option::of(numbers()));
-    let told = (generator_and_early(), vec(skipped(), 0..4), times(), option::of(history()));
+    let unavailable = (text(), text()).prop_map(|(backend, reason)| Unavailable { backend, reason });
+    let why = (vec(diagnosis(), 0..4), vec(unavailable, 0..3));
+    let told = (generator_and_early(), vec(skipped(), 0..4), times(), option::of(history()), why);
     (run(), verdict(), judged, measured, told)
         .prop_map(|(run, verdict, judged, measured, told)| {
             let (mut thresholds, mut findings, baseline, mut comparison, is_repeated) = judged;
@@ -66,7 +70,11 @@ pub fn report() -> BoxedStrategy<AnalysisReport> {
                 findings.extend(findings.first().cloned());
             }
             let (totals, metrics, endpoints, checks, numbers) = measured;
-            let ((generator, mut early), skipped, (steady_from, steady_until), history) = told;
+            let ((generator, mut early), skipped, (steady_from, steady_until), history, (mut diagnoses, unavailable)) =
+                told;
+            if let (Some(diagnosis), Some(finding)) = (diagnoses.first_mut(), findings.first()) {
+                diagnosis.finding = Some(finding.id.clone());
+            }
             if let (Some(first), Some(finding)) = (early.iter_mut().flatten().next(), findings.first()) {
                 first.confirmed_by = Some(finding.id.clone());
             }
@@ -90,8 +98,8 @@ pub fn report() -> BoxedStrategy<AnalysisReport> {
                 comparison,
                 objectives: Vec::new(),
                 ramp: None,
-                diagnoses: Vec::new(),
-                unavailable: Vec::new(),
+                diagnoses,
+                unavailable,
                 coordinated_omission: None,
                 history,
                 generator,
@@ -231,6 +239,64 @@ fn finding() -> BoxedStrategy<Finding> {
             }
         })
         .boxed()
+}
+
+fn diagnosis() -> BoxedStrategy<Diagnosis> {
+    let kinds = [CauseKind::Cpu, CauseKind::SlowQuery, CauseKind::Errors, CauseKind::Memory, CauseKind::Unknown];
+    let names = (text(), text(), option::of(text()), option::of(text()), option::of(text()), text());
+    (option::of(text()), 1..9u32, select(kinds.to_vec()), names, 0.0..1.0, vec(clue(), 0..6))
+        .prop_map(|(finding, rank, kind, names, score, evidence)| {
+            let (service, what, endpoint, function, span, refuted_by) = names;
+            Diagnosis { finding, rank, service, kind, what, endpoint, function, span, score, evidence, refuted_by }
+        })
+        .boxed()
+}
+
+fn clue() -> BoxedStrategy<Clue> {
+    let metric = (text(), text(), text(), number(), number(), times());
+    let span = (text(), text(), text(), number(), number(), option::of(text()));
+    let profile = (text(), text(), text(), number(), number());
+    let log = (text(), text(), text(), number(), number(), text());
+    prop_oneof![
+        metric.prop_map(|(service, metric, what, healthy, faulty, (moved_at, _))| {
+            Clue::Metric { service, metric, what, unit: "s/s".to_owned(), healthy, faulty, moved_at }
+        }),
+        span.prop_map(|(service, operation, entrance, own_ms_healthy, own_ms_faulty, statement)| Clue::Span {
+            service,
+            operation,
+            entrance,
+            own_ms_healthy,
+            own_ms_faulty,
+            traces_healthy_count: 3,
+            traces_faulty_count: 4,
+            error: statement.clone(),
+            statement
+        }),
+        (text(), number()).prop_map(|(trace_id, own_ms)| Clue::Trace { trace_id, own_ms }),
+        profile.prop_map(|(service, profile_type, function, healthy_per_second, faulty_per_second)| {
+            let time = Timestamp(1_700_000_000_000_000_000);
+            Clue::Profile {
+                service,
+                profile_type,
+                function,
+                healthy_per_second,
+                faulty_per_second,
+                healthy_from: time,
+                healthy_until: time,
+                faulty_from: time,
+                faulty_until: time,
+            }
+        }),
+        log.prop_map(|(service, level, template, healthy_per_second, faulty_per_second, example)| Clue::Log {
+            service,
+            level,
+            template,
+            healthy_per_second,
+            faulty_per_second,
+            example
+        }),
+    ]
+    .boxed()
 }
 
 fn evidence() -> BoxedStrategy<Evidence> {
