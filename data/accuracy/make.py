@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Makes the cases of this folder from the collections that its README names, and draws those of `looking`.
 
-  make.py JUDGEMENT    JUDGEMENT: a folder with regression/, tcpd/ and nab/ in the form of their collections
+  make.py JUDGEMENT    JUDGEMENT: a folder with regression/, tcpd/, nab/ and rca/ in the form of their collections
 
 Cases and truths are JSON, one object a line, gzip without a time stamp: the same input gives the same bytes."""
 import csv, gzip, json, os, random, sys
-from math import exp
+from math import exp, isnan
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -63,6 +63,23 @@ def anomalies(folder):
     return cases, truths
 
 
+def root_cause(folder):
+    """What `accuracy root-cause` does not read is left out: the values of the symptom, the indicators."""
+    cases, truths = [], []
+    for name in ("nezha", "petshop"):
+        for case in lines(f"{folder}/rca/{name}.cases.jsonl"):
+            target = case["target"] and {key: case["target"][key] for key in ("service", "metric")}
+            kept = {key: case[key] for key in ("id", "inject_time", "graph", "time")}
+            kept["series"] = {
+                series: [None if value is not None and isnan(value) else value for value in values]
+                for series, values in case["series"].items()
+            }
+            cases.append({**kept, "target": target})
+        for truth in lines(f"{folder}/rca/{name}.truth.jsonl"):
+            truths.append({key: truth[key] for key in ("id", "service", "system")})
+    return cases, truths
+
+
 def looking():
     """Tests of 60 windows beside eight earlier runs: 1,000 unchanged, 250 slower by 20 %, 250 by 10 %, from their start on.
 
@@ -92,6 +109,7 @@ for name, (cases, truths) in {
     "change-points": change_points(sys.argv[1]),
     "anomalies": anomalies(sys.argv[1]),
     "looking": looking(),
+    "root-cause": root_cause(sys.argv[1]),
 }.items():
     write(f"{name}.cases", cases)
     write(f"{name}.truth", truths)

@@ -11,6 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::detect::{labelled, scored};
+use crate::diagnose::labelled as faults;
+use crate::model::score::Score;
 use crate::stats::on_cores::on_cores;
 
 use super::{UsageError, print};
@@ -38,6 +40,8 @@ enum Kind {
     Anomalies,
     /// After which window is a run called slower than its history? {"id", "history", "windows"} to {"id", "alarm_at", "e_values"}
     Looking,
+    /// Which service has the fault, by its metrics alone? {"id", "inject_time", "target", "graph", "time", "series"} to {"id", "ranks"}
+    RootCause,
     /// All of these, on the cases of --data, scored by their truth, as a table in Markdown.
     All,
 }
@@ -56,6 +60,7 @@ impl Accuracy {
             Kind::ChangePoints => each(labelled::change_point),
             Kind::Anomalies => each(labelled::anomaly),
             Kind::Looking => each(labelled::looking),
+            Kind::RootCause => each(faults::root_cause),
             Kind::All => all(&self.data),
         }
     }
@@ -76,7 +81,7 @@ fn all(folder: &Path) -> anyhow::Result<u8> {
     let others: Others =
         serde_json::from_reader(BufReader::new(file)).with_context(|| format!("{} is broken", path.display()))?;
     let mut table = "| cases | figure | ours | others |\n|---|---|---:|---|\n".to_owned();
-    let mut add = |kind: &str, (count, scores): (usize, Vec<scored::Score>)| {
+    let mut add = |kind: &str, (count, scores): (usize, Vec<Score>)| {
         for score in scores {
             let value = score.value.map_or("-".to_owned(), |value| format!("{value:.*}", score.decimals));
             let others = others.get(kind).and_then(|others| others.get(score.name)).map_or("", String::as_str);
@@ -87,6 +92,7 @@ fn all(folder: &Path) -> anyhow::Result<u8> {
     add("change-points", of_kind(folder, "change-points", labelled::change_point, scored::change_points)?);
     add("anomalies", of_kind(folder, "anomalies", labelled::anomaly, scored::anomalies)?);
     add("looking", of_kind(folder, "looking", labelled::looking, scored::looking)?);
+    add("root-cause", of_kind(folder, "root-cause", faults::root_cause, faults::score)?);
     print(table.as_bytes())?;
     Ok(0)
 }
@@ -96,8 +102,8 @@ fn of_kind<Case: DeserializeOwned + Send, Verdict: Send, Truth: DeserializeOwned
     folder: &Path,
     kind: &str,
     judge: fn(Case) -> Verdict,
-    score: fn(&[Truth], &[Verdict]) -> Vec<scored::Score>,
-) -> anyhow::Result<(usize, Vec<scored::Score>)> {
+    score: fn(&[Truth], &[Verdict]) -> Vec<Score>,
+) -> anyhow::Result<(usize, Vec<Score>)> {
     let truths: Vec<Truth> = packed(&folder.join(format!("{kind}.truth.jsonl.gz")))?;
     let cases: Vec<Case> = packed(&folder.join(format!("{kind}.cases.jsonl.gz")))?;
     let count = cases.len();
@@ -123,10 +129,40 @@ fn each<Case: DeserializeOwned, Verdict: Serialize>(judge: fn(Case) -> Verdict) 
         if line.trim_ascii().is_empty() {
             continue;
         }
+        nulls_for_nan(&mut line);
         let case = serde_json::from_slice(&line).with_context(|| format!("line {number} is no case of this kind"))?;
         let mut verdict = serde_json::to_vec(&judge(case)).context("failed to write a verdict")?;
         verdict.push(b'\n');
         print(&verdict)?;
     }
     Ok(0)
+}
+
+/// Writes `null` for each `NaN` that is no part of a text: JSON has none, and some writers use it.
+fn nulls_for_nan(line: &mut Vec<u8>) {
+    let (mut in_text, mut is_escaped, mut places) = (false, false, Vec::new());
+    for (place, byte) in line.iter().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_text => is_escaped = true,
+            b'"' => in_text = !in_text,
+            b'N' if !in_text && line[place..].starts_with(b"NaN") => places.push(place),
+            _ => {}
+        }
+    }
+    for place in places.into_iter().rev() {
+        line.splice(place..place + b"NaN".len(), *b"null");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nulls_for_nan;
+
+    #[test]
+    fn only_values_are_replaced() {
+        let mut line = br#"{"NaN \" NaN": [NaN, 1,NaN]}"#.to_vec();
+        nulls_for_nan(&mut line);
+        assert_eq!(line, br#"{"NaN \" NaN": [null, 1,null]}"#);
+    }
 }

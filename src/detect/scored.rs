@@ -10,19 +10,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Deserialize;
 
+use crate::model::score::Score;
 use crate::stats::quantile::of_sorted;
 
 use super::labelled::{AnomalyVerdict, ChangePointVerdict, LookingVerdict, RegressionVerdict};
-
-/// One measure of a detector over all cases.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Score {
-    pub name: &'static str,
-    /// None where no case tells.
-    pub value: Option<f64>,
-    /// Digits behind the point that it is told with.
-    pub decimals: usize,
-}
 
 /// What is true of a history.
 #[derive(Debug, Deserialize)]

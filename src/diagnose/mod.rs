@@ -8,7 +8,9 @@ mod causes;
 mod contrast;
 mod functions;
 mod growth;
+pub mod labelled;
 mod logs;
+mod moved_most;
 mod traces;
 mod vitals;
 

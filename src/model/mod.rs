@@ -13,6 +13,7 @@ pub mod metric;
 pub mod ramp;
 pub mod report;
 pub mod run;
+pub mod score;
 pub mod series;
 pub mod summary;
 pub mod tags;
