@@ -212,11 +212,12 @@ fn read_samples<'a>(
 ) -> Result<Read<'a>, EngineError> {
     std::thread::scope(|scope| {
         let keeper = writers.map(|writers| Keeper::start(scope, writers));
-        let mut session = Session::new(samples.len(), keeper, request.live.clone(), watch);
+        let inputs: Vec<String> = samples.iter().map(|input| input.name.clone()).collect();
+        let mut session = Session::new(&inputs, keeper, request.live.clone(), watch);
         let declared = summaries.iter().flat_map(|(summary, _)| declarations(summary));
         let readings = session.read(samples, declared)?;
         let (keeper, told) = (session.keeper(), session.told());
-        let Session { mut aggregate, content, frames, .. } = session;
+        let Session { mut aggregate, content, frames, siblings, .. } = session;
         let interrupted = stop.load(Ordering::Relaxed);
         let report = of_samples(&mut aggregate, content.run_id(), &readings, summaries, request, interrupted);
         let writers = keeper.map(Keeper::finish).transpose()?;
@@ -225,7 +226,8 @@ fn read_samples<'a>(
         report.timeline = timeline(&frames, &report.endpoints);
         threshold_windows::over_time(&mut report.thresholds, &report.metrics, &frames);
         report.objectives = objectives(&request.objectives, &frames);
-        judge_within(&mut report, &frames, Clock { reopened_windows_count: aggregate.reopened_count, steps_count: 0 });
+        let clock = Clock { reopened_windows_count: aggregate.reopened_count, steps_count: 0 };
+        judge_within(&mut report, &frames, &siblings, clock);
         Ok(Read { aggregate, report, frames: Some(frames), writers })
     })
 }

@@ -17,6 +17,7 @@ pub mod noise;
 pub mod normal;
 pub mod omission;
 pub mod on_cores;
+pub mod outlying;
 pub mod power;
 pub mod quantile;
 pub mod recurrence;
