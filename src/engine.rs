@@ -144,10 +144,10 @@ fn read_and_judge(
         Baseline::Automatic { since } => match keep {
             Some(keep) => {
                 earlier = baseline::earlier(keep.store, &report.run, *since)?;
-                let (past, skipped) = past::past(keep.store, &report, &earlier)?;
+                let past::Past { past, over, skipped } = past::past(keep.store, &report, &earlier)?;
                 report.skipped.extend(skipped);
                 report.history = past::over_the_runs(&earlier, &report);
-                history = history_of(past, &blocks, &report);
+                history = history_of(past, &over, &blocks, &report);
                 // The run that the table is beside is one of the level before.
                 let first = history.first_of_step();
                 let before = earlier.iter().position(|run| Some(run.run_id.as_str()) == first).unwrap_or(earlier.len());
@@ -169,12 +169,12 @@ fn read_and_judge(
 }
 
 /// Judges the run by its earlier ones: its requests, and what the script measures in milliseconds.
-fn history_of(past: Vec<PastRun>, blocks: &[BlockSeries], report: &AnalysisReport) -> History {
+fn history_of(past: Vec<PastRun>, over: &[PastRun], blocks: &[BlockSeries], report: &AnalysisReport) -> History {
     let is_own = |metric: &&MetricReport| {
         metric.kind == MetricKind::Trend && metric.unit == Unit::Milliseconds && builtin(&metric.name).is_none()
     };
     let trends: Vec<&str> = report.metrics.iter().filter(is_own).map(|metric| metric.name.as_str()).collect();
-    let judged = history::judge(&past, blocks, &trends);
+    let judged = history::judge(&past, over, blocks, report.run.started_at, &trends);
     // Rates and ramps are judged by fewer runs than latencies.
     if judged.is_empty() && past.len() < HISTORY_RUNS_MIN { History::default() } else { History { past, judged } }
 }

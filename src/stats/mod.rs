@@ -25,6 +25,7 @@ pub mod regression;
 pub mod robust;
 mod run_chain;
 pub mod run_noise;
+pub mod run_season;
 pub mod run_statistic;
 pub mod season;
 pub mod segmentation;
