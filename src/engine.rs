@@ -151,10 +151,10 @@ fn read_and_judge(
         Baseline::Automatic { since } => match keep {
             Some(keep) => {
                 earlier = baseline::earlier(keep.store, &report.run, *since)?;
-                let (past, skipped) = past::past(keep.store, &report, &earlier)?;
+                let past::Past { past, over, skipped } = past::past(keep.store, &report, &earlier)?;
                 report.skipped.extend(skipped);
                 report.history = past::over_the_runs(&earlier, &report);
-                history = history_of(past, &blocks, &report);
+                history = history_of(past, &over, &blocks, &report);
                 // The run that the table is beside is one of the level before.
                 let first = history.first_of_step();
                 let before = earlier.iter().position(|run| Some(run.run_id.as_str()) == first).unwrap_or(earlier.len());
@@ -179,12 +179,12 @@ fn read_and_judge(
 }
 
 /// Judges the run by its earlier ones: its requests, and what the script measures in milliseconds.
-fn history_of(past: Vec<PastRun>, blocks: &[BlockSeries], report: &AnalysisReport) -> History {
+fn history_of(past: Vec<PastRun>, over: &[PastRun], blocks: &[BlockSeries], report: &AnalysisReport) -> History {
     let is_own = |metric: &&MetricReport| {
         metric.kind == MetricKind::Trend && metric.unit == Unit::Milliseconds && builtin(&metric.name).is_none()
     };
     let trends: Vec<&str> = report.metrics.iter().filter(is_own).map(|metric| metric.name.as_str()).collect();
-    let judged = history::judge(&past, blocks, &trends);
+    let judged = history::judge(&past, over, blocks, report.run.started_at, &trends);
     // Rates and ramps are judged by fewer runs than latencies.
     if judged.is_empty() && past.len() < HISTORY_RUNS_MIN { History::default() } else { History { past, judged } }
 }
@@ -222,11 +222,12 @@ fn read_samples<'a>(
 ) -> Result<Read<'a>, EngineError> {
     std::thread::scope(|scope| {
         let keeper = writers.map(|writers| Keeper::start(scope, writers));
-        let mut session = Session::new(samples.len(), keeper, request.live.clone(), watch);
+        let inputs: Vec<String> = samples.iter().map(|input| input.name.clone()).collect();
+        let mut session = Session::new(&inputs, keeper, request.live.clone(), watch);
         let declared = summaries.iter().flat_map(|(summary, _)| declarations(summary));
         let readings = session.read(samples, declared)?;
         let (keeper, told) = (session.keeper(), session.told());
-        let Session { mut aggregate, content, frames, .. } = session;
+        let Session { mut aggregate, content, frames, siblings, .. } = session;
         let interrupted = stop.load(Ordering::Relaxed);
         let report = of_samples(&mut aggregate, content.run_id(), &readings, summaries, request, interrupted);
         let writers = keeper.map(Keeper::finish).transpose()?;
@@ -235,7 +236,8 @@ fn read_samples<'a>(
         report.timeline = timeline(&frames, &report.endpoints);
         threshold_windows::over_time(&mut report.thresholds, &report.metrics, &frames);
         report.objectives = objectives(&request.objectives, &frames);
-        judge_within(&mut report, &frames, Clock { reopened_windows_count: aggregate.reopened_count, steps_count: 0 });
+        let clock = Clock { reopened_windows_count: aggregate.reopened_count, steps_count: 0 };
+        judge_within(&mut report, &frames, &siblings, clock);
         Ok(Read { aggregate, report, frames: Some(frames), writers })
     })
 }

@@ -4,6 +4,7 @@ use crate::model::comparison::{Comparison, ComparisonRow};
 use crate::model::finding::{Change, Direction, Finding, Scale, SeriesReference};
 use crate::model::metric::Unit;
 use crate::model::report::{AnalysisReport, Detectable, Skipped};
+use crate::stats::run_season::Cycle;
 use crate::stats::{multiplicity, normal};
 
 use super::comparability::differences;
@@ -159,9 +160,29 @@ fn method(has_intervals: bool, history: &History) -> String {
         ),
     };
     format!(
-        "{chance}{between} A latency is judged by its median, p95 and, from 2,000 requests on, p99; of all latency findings at \
+        "{chance}{between}{} A latency is judged by its median, p95 and, from 2,000 requests on, p99; of all latency findings at \
          most 5 % are false, in expectation (Benjamini-Hochberg); changes below {:.0} % are not findings.",
+        season(history),
         CHANGE_MIN * 100.0
+    )
+}
+
+/// Says what of the earlier runs' cycles was taken out; nothing where there is none.
+fn season(history: &History) -> String {
+    let of = |cycle: Cycle| history.judged.iter().any(|judged| judged.season == Some(cycle));
+    let names = [
+        (Cycle::Weekends, "weekends"),
+        (Cycle::Weekdays, "the days of the week"),
+        (Cycle::TimesOfDay, "the times of the day"),
+    ];
+    let names: Vec<&str> = names.into_iter().filter(|(cycle, _)| of(*cycle)).map(|(_, name)| name).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(
+        " The earlier runs differ by {} (analysis of variance, p < 0.0005, times in UTC): where a figure does, that part is taken \
+         out of it before it is judged.",
+        names.join(" and by ")
     )
 }
 

@@ -10,12 +10,15 @@ use std::collections::HashMap;
 use crate::model::blocks::{Block, BlockSeries};
 use crate::model::ramp::Ramp;
 use crate::model::series::SeriesKey;
+use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 use crate::stats::on_cores::on_cores;
 use crate::stats::power::{self, chance_of_conviction};
 use crate::stats::regression::{self, DRIFTING, Decision, Judgement, Level};
 use crate::stats::robust::{MAD_TO_SIGMA, median};
+use crate::stats::run_season::{Cycle, season};
 use crate::stats::run_statistic::{RunStatistic, of_runs, warm_up_windows};
 use crate::stats::shrink::{DeviationPrior, Sister, shrunk};
+use crate::stats::step::STEP_RUNS_MAX;
 use crate::stats::tail_shape::averaged;
 
 use super::subjects::CHANGE_MIN;
@@ -33,6 +36,8 @@ const FAR_TAIL_SAMPLES_MIN: u64 = 100;
 pub struct PastRun {
     pub id: String,
     pub commit: Option<String>,
+    /// None where only cases are known, and no times.
+    pub started_at: Option<Timestamp>,
     /// The first run of a regression that it shows and that still stands; that run may be no part of the history any more.
     pub regressed_since: Option<String>,
     pub ramp: Option<Ramp>,
@@ -92,6 +97,8 @@ pub struct Judged {
     pub places: Vec<usize>,
     /// The figure of each of them and of the newest run, as it was judged: in the unit of its metric.
     pub values: Vec<f64>,
+    /// Whose part was taken out before anything was judged; none where the runs show no season.
+    pub season: Option<Cycle>,
     standard_error: f64,
 }
 
@@ -137,7 +144,20 @@ struct Runs<'r> {
     /// Index into the earlier runs.
     places: Vec<usize>,
     blocks: Vec<&'r BlockSeries>,
+    /// In seconds since 1970; empty where a run does not say when it started.
+    starts: Vec<f64>,
     warm_up: usize,
+    /// With those of regressions that are over, by when they started: they tell of a season as well. None without such runs,
+    /// or where a run does not say when it started.
+    wider: Option<Box<Runs<'r>>>,
+}
+
+/// What one figure is in those runs that have it.
+struct Figures {
+    /// Indices of the runs.
+    whole: Vec<usize>,
+    level: Vec<RunStatistic>,
+    shape: Option<Vec<RunStatistic>>,
 }
 
 /// One figure of those runs that have it.
@@ -145,21 +165,29 @@ struct Sequence {
     figure: Figure,
     level: Vec<RunStatistic>,
     shape: Option<Vec<RunStatistic>>,
+    season: Option<Cycle>,
     /// Index into the earlier runs; the newest run has none.
     places: Vec<usize>,
 }
 
 /// Judges the latencies, the own trends named in `trends`, and the throughput of the newest run against `past`, oldest first.
 ///
-/// Of series that fewer than `RUNS_MIN` earlier runs have, nothing is said.
-pub fn judge(past: &[PastRun], newest: &[BlockSeries], trends: &[&str]) -> Vec<Judged> {
+/// `over`: runs of regressions that are over, which tell of seasons alone. `started_at`: of the newest run. Of series that fewer than `RUNS_MIN` earlier runs have, nothing is said.
+pub fn judge(
+    past: &[PastRun],
+    over: &[PastRun],
+    newest: &[BlockSeries],
+    started_at: Option<Timestamp>,
+    trends: &[&str],
+) -> Vec<Judged> {
     let is_judged = |key: &SeriesKey| {
         let metric = key.metric.as_str();
         metric == "http_req_duration" || metric == "http_reqs" && key.endpoint.is_none() || trends.contains(&metric)
     };
     let past: Vec<Past> = past.iter().map(Past::of).collect();
+    let over: Vec<Past> = over.iter().map(Past::of).collect();
     let judged_series = newest.iter().filter(|series| is_judged(&series.key));
-    let runs: Vec<Runs> = judged_series.filter_map(|series| Runs::of(&past, series)).collect();
+    let runs: Vec<Runs> = judged_series.filter_map(|series| Runs::of(&past, &over, series, started_at)).collect();
     let sequences: Vec<(&Runs, Vec<Sequence>)> = runs.iter().map(|runs| (runs, runs.sequences())).collect();
     let sisters: Vec<Sisters> = sequences.iter().map(|(_, sequences)| Sisters::of(sequences)).collect();
     let of_series = |own: usize| {
@@ -181,13 +209,14 @@ pub fn judge(past: &[PastRun], newest: &[BlockSeries], trends: &[&str]) -> Vec<J
 /// An earlier run, to look its series up.
 struct Past<'r> {
     is_usual: bool,
+    started_at: Option<Timestamp>,
     series: HashMap<&'r SeriesKey, &'r BlockSeries>,
 }
 
 impl<'r> Past<'r> {
     fn of(run: &'r PastRun) -> Past<'r> {
         let series = run.blocks.iter().map(|series| (&series.key, series)).collect();
-        Past { is_usual: run.regressed_since.is_none(), series }
+        Past { is_usual: run.regressed_since.is_none(), started_at: run.started_at, series }
     }
 }
 
@@ -245,6 +274,7 @@ fn judged(key: &SeriesKey, sequences: &[Sequence], beliefs: [DeviationPrior; 2],
                 since,
                 places: sequence.places.clone(),
                 values: sequence.values(),
+                season: sequence.season,
                 standard_error: level[runs_count].standard_error,
             });
         }
@@ -253,16 +283,38 @@ fn judged(key: &SeriesKey, sequences: &[Sequence], beliefs: [DeviationPrior; 2],
 }
 
 impl<'r> Runs<'r> {
-    fn of(past: &[Past<'r>], newest: &'r BlockSeries) -> Option<Runs<'r>> {
+    fn of(
+        past: &[Past<'r>],
+        over: &[Past<'r>],
+        newest: &'r BlockSeries,
+        started_at: Option<Timestamp>,
+    ) -> Option<Runs<'r>> {
         let (places, mut blocks): (Vec<usize>, Vec<&BlockSeries>) =
             past.iter().enumerate().filter_map(|(place, run)| Some((place, *run.series.get(&newest.key)?))).unzip();
         if places.iter().filter(|place| past[**place].is_usual).count() < RUNS_MIN {
             return None;
         }
         blocks.push(newest);
-        let mut runs = Runs { key: &newest.key, places, blocks, warm_up: 0 };
+        let seconds = |start: Option<Timestamp>| Some(start?.0 as f64 / NANOSECONDS_PER_SECOND as f64);
+        let starts = places.iter().map(|place| past[*place].started_at).chain([started_at]).map(seconds);
+        let starts = starts.collect::<Option<Vec<f64>>>().unwrap_or_default();
+        let mut runs = Runs { key: &newest.key, places, blocks, starts, warm_up: 0, wider: None };
         runs.warm_up = warm_up_windows(&runs.windows(runs.figures()[0]));
+        let over = over.iter().filter_map(|run| Some((seconds(run.started_at)?, *run.series.get(&newest.key)?)));
+        runs.wider = runs.with(over.collect()).map(Box::new);
         Some(runs)
+    }
+
+    /// Returns these runs with others, by when they started; none where there are no others, or times are not known.
+    fn with(&self, others: Vec<(f64, &'r BlockSeries)>) -> Option<Runs<'r>> {
+        if others.is_empty() || self.starts.is_empty() {
+            return None;
+        }
+        let own = self.starts.iter().copied().zip(self.blocks.iter().copied());
+        let mut all: Vec<(f64, &BlockSeries)> = own.chain(others).collect();
+        all.sort_by(|left, right| left.0.total_cmp(&right.0));
+        let (starts, blocks) = all.into_iter().unzip();
+        Some(Runs { key: self.key, places: Vec::new(), blocks, starts, warm_up: self.warm_up, wider: None })
     }
 
     fn figures(&self) -> &'static [Figure] {
@@ -284,13 +336,65 @@ impl<'r> Runs<'r> {
 
     /// Returns the figures that the newest run and enough earlier ones have.
     fn sequences(&self) -> Vec<Sequence> {
+        let (medians, levels) = self.main();
+        let wider = self.wider.as_ref().map(|wider| (&**wider, wider.main()));
+        let of_figure = |figure: &Figure| {
+            let mut of = self.of_figure(*figure, &medians, &levels);
+            // The newest run itself must have the figure, and enough of those before.
+            if of.whole.len() <= RUNS_MIN || of.whole.last() != Some(&(levels.len() - 1)) {
+                return None;
+            }
+            let season = match &wider {
+                Some((wider, (medians, levels))) => {
+                    let telling = wider.of_figure(*figure, medians, levels);
+                    self.deseasoned(&mut of, &wider.starts_of(&telling.whole), &telling.level, &telling.shape)
+                }
+                None => {
+                    let (starts, level, shape) = (self.starts_of(&of.whole), of.level.clone(), of.shape.clone());
+                    self.deseasoned(&mut of, &starts, &level, &shape)
+                }
+            };
+            let Figures { whole, level, shape } = of;
+            let places = whole[..whole.len() - 1].iter().map(|run| self.places[*run]).collect();
+            Some(Sequence { figure: *figure, level, shape, season, places })
+        };
+        self.figures().iter().filter_map(of_figure).collect()
+    }
+
+    /// Returns ln of the main figure by run and block, and the level of each run.
+    fn main(&self) -> (Vec<Vec<f64>>, Vec<Option<RunStatistic>>) {
         let medians = self.windows(self.figures()[0]);
         let levels = of_runs(&medians, self.warm_up);
-        self.figures().iter().filter_map(|figure| self.sequence(*figure, &medians, &levels)).collect()
+        (medians, levels)
+    }
+
+    fn starts_of(&self, whole: &[usize]) -> Vec<f64> {
+        whole.iter().filter_map(|run| self.starts.get(*run).copied()).collect()
+    }
+
+    /// Takes the season that some runs show out of the figures of these, if they show one.
+    fn deseasoned(
+        &self,
+        of: &mut Figures,
+        starts: &[f64],
+        level: &[RunStatistic],
+        shape: &Option<Vec<RunStatistic>>,
+    ) -> Option<Cycle> {
+        let own = self.starts_of(&of.whole);
+        // A step is looked for at the newest runs: they must not say what is usual.
+        let held_from = *own.get(own.len().checked_sub(STEP_RUNS_MAX)?)?;
+        let take = |figure: &mut [RunStatistic], telling: &[RunStatistic]| {
+            let season = season(starts, &values(telling), held_from).filter(|_| figure.len() == own.len())?;
+            figure.iter_mut().zip(&own).for_each(|(figure, start)| *figure = season.without(*start, *figure));
+            Some(season.cycle)
+        };
+        let of_level = take(&mut of.level, level);
+        let of_shape = of.shape.as_mut().zip(shape.as_ref()).and_then(|(figure, telling)| take(figure, telling));
+        of_level.or(of_shape)
     }
 
     /// `medians`: ln of the main figure by run and block. `levels`: of each run.
-    fn sequence(&self, figure: Figure, medians: &[Vec<f64>], levels: &[Option<RunStatistic>]) -> Option<Sequence> {
+    fn of_figure(&self, figure: Figure, medians: &[Vec<f64>], levels: &[Option<RunStatistic>]) -> Figures {
         let main = self.figures()[0];
         let off = |figure: Figure| -> Vec<Vec<f64>> {
             let of_run = |(windows, medians): (Vec<f64>, &Vec<f64>)| -> Vec<f64> {
@@ -311,16 +415,11 @@ impl<'r> Runs<'r> {
             |run: &usize| has_enough(&medians[*run]) && shapes.as_ref().is_none_or(|shapes| has_enough(&shapes[*run]));
         let whole: Vec<usize> = (0..levels.len()).filter(is_whole).collect();
         let shapes = shapes.map(|shapes| of_runs(&shapes, 0));
-        // The newest run itself must have the figure, and enough of those before.
-        if whole.len() <= RUNS_MIN || whole.last() != Some(&(levels.len() - 1)) {
-            return None;
-        }
-        Some(Sequence {
-            figure,
+        Figures {
             level: whole.iter().filter_map(|run| levels[*run]).collect(),
             shape: shapes.map(|shapes| whole.iter().filter_map(|run| shapes[*run]).collect()),
-            places: whole[..whole.len() - 1].iter().map(|run| self.places[*run]).collect(),
-        })
+            whole,
+        }
     }
 }
 
@@ -356,4 +455,61 @@ fn sister(runs: &[RunStatistic]) -> Sister {
 
 fn values(runs: &[RunStatistic]) -> Vec<f64> {
     runs.iter().map(|run| run.value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::draws::Draws;
+
+    /// Nights of one series, from a Monday on; `season`: what a Saturday and a Sunday add to ln.
+    fn nights(draws: &mut Draws, count: usize, season: f64, step: f64) -> Vec<PastRun> {
+        let run = |night: usize| {
+            let weekend = if night % 7 >= 5 { season } else { 0.0 };
+            let level = 3.0 + 0.03 * draws.normal() + weekend + if night + 4 >= count { step } else { 0.0 };
+            let mut block = || {
+                let median = (level + 0.03 * draws.normal()).exp();
+                let percentiles = Some([median, 2.3 * median, 3.5 * median]);
+                Some(Block { samples_count: 400, nonzero_count: 400, sum: 460.0 * median, percentiles })
+            };
+            let blocks = (0..14).map(|_| block()).collect();
+            let key = SeriesKey::whole("http_req_duration");
+            PastRun {
+                id: night.to_string(),
+                commit: None,
+                started_at: Some(Timestamp((1_793_584_800 + night as i64 * 86_400) * NANOSECONDS_PER_SECOND)),
+                regressed_since: None,
+                ramp: None,
+                blocks: vec![BlockSeries { key, block_seconds: 5, blocks }],
+            }
+        };
+        (0..count).map(run).collect()
+    }
+
+    fn judged(mut runs: Vec<PastRun>, has_times: bool) -> Vec<Judged> {
+        let newest = runs.pop().unwrap();
+        judge(&runs, &[], &newest.blocks, newest.started_at.filter(|_| has_times), &[])
+    }
+
+    #[test]
+    fn without_a_season_times_change_no_bit() {
+        for seed in 0..10 {
+            let of = |has_times: bool| judged(nights(&mut Draws::seeded(seed), 36, 0.0, 0.1), has_times);
+            assert_eq!(format!("{:?}", of(true)), format!("{:?}", of(false)), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_season_hides_no_step_and_is_none() {
+        let told = |season: f64, step: f64, has_times: bool| {
+            let is_told = |seed: &u64| {
+                let judged = judged(nights(&mut Draws::seeded(*seed), 36, season, step), has_times);
+                judged.iter().any(|judged| judged.is_worse && judged.convicts())
+            };
+            (100..120).filter(is_told).count()
+        };
+        assert_eq!(told(0.18, 0.0, true), 0);
+        let (plain, deseasoned, hidden) = (told(0.0, 0.1, false), told(0.18, 0.1, true), told(0.18, 0.1, false));
+        assert!(deseasoned + 3 >= plain && deseasoned > hidden + 5, "{plain}, {deseasoned}, {hidden} of 20");
+    }
 }

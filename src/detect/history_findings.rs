@@ -4,6 +4,7 @@
 use crate::model::finding::{Change, Direction, Finding, FindingKind, Scale, SeriesReference, Severity};
 use crate::model::report::Detectable;
 use crate::model::series::SeriesKey;
+use crate::stats::run_season::Cycle;
 
 use super::finding_id::finding_id;
 use super::history::{Judged, PastRun};
@@ -129,6 +130,7 @@ impl History {
                 continue;
             };
             let runs_count = judged.runs_count;
+            finding.title += judged.season.map_or("", season_words);
             match asked {
                 Asked::Stands => {
                     // Runs agree on it: it will not go away.
@@ -173,6 +175,15 @@ impl History {
             power: POWER,
             runs_needed: judged.runs_needed(ASKED_CHANGE, POWER).map(|runs| runs as u32),
         })
+    }
+}
+
+/// Says in a finding's title what was taken out of it.
+fn season_words(cycle: Cycle) -> &'static str {
+    match cycle {
+        Cycle::Weekends => ", besides what weekends differ by",
+        Cycle::Weekdays => ", besides what the days of the week differ by",
+        Cycle::TimesOfDay => ", besides what the times of the day differ by",
     }
 }
 

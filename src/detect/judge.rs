@@ -3,6 +3,7 @@
 use crate::model::finding::FindingKind;
 use crate::model::report::{AnalysisReport, BaselineReport, Skipped};
 use crate::tables::frames::Frames;
+use crate::tables::siblings::Siblings;
 
 use super::compare::{compare, sort};
 use super::generator::Clock;
@@ -49,8 +50,8 @@ fn is_of_this_run_alone(kind: FindingKind) -> bool {
 }
 
 /// Says what stands out within the run of `report`, whose figures, endpoints and phases are known.
-pub fn judge_within(report: &mut AnalysisReport, frames: &Frames, clock: Clock) {
-    let WithinRun { findings, generator, ramp, omission, skipped } = within_run(report, frames, clock);
+pub fn judge_within(report: &mut AnalysisReport, frames: &Frames, siblings: &Siblings, clock: Clock) {
+    let WithinRun { findings, generator, ramp, omission, skipped } = within_run(report, frames, siblings, clock);
     report.findings.extend(findings);
     report.ramp = ramp;
     report.coordinated_omission = omission;

@@ -62,6 +62,7 @@ pub fn regression(case: RegressionCase) -> RegressionVerdict {
     let run = |(index, run): (usize, &CaseRun)| PastRun {
         id: index.to_string(),
         commit: None,
+        started_at: None,
         ramp: None,
         regressed_since: None,
         blocks: vec![BlockSeries {
@@ -77,7 +78,8 @@ pub fn regression(case: RegressionCase) -> RegressionVerdict {
         Target::Mean => Figure::Mean,
     };
     let newest = past.pop().map(|newest| newest.blocks).unwrap_or_default();
-    let judged = judge(&past, &newest, &[]).into_iter().find(|judged| judged.figure == figure && judged.is_worse);
+    let judged =
+        judge(&past, &[], &newest, None, &[]).into_iter().find(|judged| judged.figure == figure && judged.is_worse);
     let told = |of: fn(&Judged) -> f64| judged.as_ref().map(of);
     let effect = told(|judged| judged.judgement.effect.exp_m1());
     let is_large = effect.is_some_and(|effect| effect >= CHANGE_MIN);

@@ -352,6 +352,7 @@ mod tests {
         PastRun {
             id: id.to_string(),
             commit: None,
+            started_at: None,
             regressed_since: None,
             ramp: None,
             blocks: crate::tables::blocks::blocks(&frames),
@@ -432,6 +433,7 @@ mod tests {
                 let run = || PastRun {
                     id: String::new(),
                     commit: None,
+                    started_at: None,
                     regressed_since: None,
                     ramp: None,
                     blocks: all.to_vec(),

@@ -27,6 +27,7 @@ pub mod resampled;
 pub mod saturation;
 pub mod scored;
 mod shifts;
+mod siblings;
 mod soak;
 pub mod subjects;
 pub mod summaries;

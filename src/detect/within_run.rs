@@ -8,6 +8,7 @@ use crate::model::report::{AnalysisReport, CoordinatedOmission, GeneratorReport,
 use crate::model::series::SeriesKey;
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 use crate::tables::frames::{Frames, Step};
+use crate::tables::siblings::Siblings;
 use crate::tables::timeline::is_of;
 
 use super::anomaly::{Signal, anomalies};
@@ -18,6 +19,7 @@ use super::like_load::LoadSignal;
 use super::omission::{omission, omitted};
 use super::recurring::recurring;
 use super::saturation::{RampSignal, ramp};
+use super::siblings::siblings as outlying_siblings;
 use super::soak::{Steady, leak};
 use super::subjects::endpoint_reference;
 
@@ -35,7 +37,7 @@ pub struct WithinRun {
 }
 
 /// `report`: its endpoints and phases are known.
-pub fn within_run(report: &AnalysisReport, frames: &Frames, clock: Clock) -> WithinRun {
+pub fn within_run(report: &AnalysisReport, frames: &Frames, siblings: &Siblings, clock: Clock) -> WithinRun {
     let start = Timestamp(frames.start_ns().unwrap_or_default());
     let step_seconds = frames.step_seconds as f64;
     let steady = steady(report, start, frames.step_seconds, frames.steps_count());
@@ -80,7 +82,7 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, clock: Clock) -> Wit
         .collect();
     let test = &report.run.test;
     let (generator, troubles) = generator(test, start, step_seconds, steady, &generator_signal, clock);
-    let (mut findings, skipped) = anomalies(test, start, step_seconds, steady, &load, &signals).into_parts();
+    let (mut findings, mut skipped) = anomalies(test, start, step_seconds, steady, &load, &signals).into_parts();
     findings.extend(troubles);
     let mut left_out = None;
     if let Some((from, until)) = steady {
@@ -99,6 +101,8 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, clock: Clock) -> Wit
         }
         recurring(&mut findings, &steady, &signals);
         leak(&mut findings, &steady, &load, &signals, &report.thresholds);
+        let (kinds, given_up) = siblings.kinds(frames);
+        skipped.extend(outlying_siblings(&mut findings, &steady, &kinds, &given_up));
     }
     let ramp_signal = RampSignal {
         load: climbing,

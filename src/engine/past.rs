@@ -25,15 +25,21 @@ const NAMED_MAX: usize = 3;
 /// Of the earlier runs, as many are shown in a report.
 const SHOWN_MAX: usize = 199;
 
-/// Returns the comparable ones of the `earlier` runs, oldest first, and what was left out and why.
+/// The earlier runs of a test, oldest first.
+pub struct Past {
+    pub past: Vec<PastRun>,
+    /// Those of regressions that are over, which tell of seasons alone: before a season was known, its bad days were called
+    /// regressed, and were over each time.
+    pub over: Vec<PastRun>,
+    /// What was left out, and why.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Returns the comparable ones of the `earlier` runs.
 ///
 /// Runs of a regression that still stands are kept apart from those before it: at most as many as a step may be old, so that
 /// it does not become the usual level by itself. Of one that is over they tell of another program, and are left out.
-pub fn past(
-    store: &Store,
-    report: &AnalysisReport,
-    earlier: &[Manifest],
-) -> Result<(Vec<PastRun>, Vec<Skipped>), EngineError> {
+pub fn past(store: &Store, report: &AnalysisReport, earlier: &[Manifest]) -> Result<Past, EngineError> {
     let mut left_out = Vec::new();
     let mut fit = Vec::new();
     for manifest in earlier {
@@ -46,14 +52,16 @@ pub fn past(
         }
     }
     let mut past = Vec::new();
-    let newest_first: Vec<&Manifest> = of_one_level(&fit).into_iter().rev().collect();
+    let (of_one_level, of_others) = of_one_level(&fit);
+    let newest_first: Vec<&Manifest> = of_one_level.into_iter().rev().collect();
     for some in newest_first.chunks(RUNS_MAX) {
         for (manifest, blocks) in some.iter().zip(blocks_of_all(store, some)) {
             match blocks {
                 Ok(Some(blocks)) => {
-                    let (id, commit) = (manifest.run_id.clone(), manifest.commit.clone());
+                    let (id, commit, started_at) =
+                        (manifest.run_id.clone(), manifest.commit.clone(), manifest.started_at);
                     let (regressed_since, ramp) = (manifest.regressed_since.clone(), manifest.ramp.clone());
-                    past.push(PastRun { id, commit, regressed_since, ramp, blocks });
+                    past.push(PastRun { id, commit, started_at, regressed_since, ramp, blocks });
                 }
                 Ok(None) => left_out.push(format!("{} has no blocks: only a summary of it is known", manifest.run_id)),
                 // Deleted since it was listed, or damaged: no reason to lose the run at hand.
@@ -72,7 +80,24 @@ pub fn past(
         reason: left_out[..left_out.len() - more].join("; ")
             + &if more > 0 { format!("; and {more} more") } else { String::new() },
     });
-    Ok((past, skipped.into_iter().collect()))
+    let newest = &of_others[of_others.len().saturating_sub(RUNS_MAX)..];
+    // One that cannot be read any more tells of no season, and is missed by nobody.
+    let read = newest
+        .iter()
+        .zip(blocks_of_all(store, newest))
+        .filter_map(|(manifest, blocks)| Some(past_run(manifest, blocks.ok().flatten()?)));
+    Ok(Past { past, over: read.collect(), skipped: skipped.into_iter().collect() })
+}
+
+fn past_run(manifest: &Manifest, blocks: Vec<BlockSeries>) -> PastRun {
+    PastRun {
+        id: manifest.run_id.clone(),
+        commit: manifest.commit.clone(),
+        started_at: manifest.started_at,
+        regressed_since: manifest.regressed_since.clone(),
+        ramp: manifest.ramp.clone(),
+        blocks,
+    }
 }
 
 /// Returns the runs of the test of `run` by which it can be looked at while it goes on, oldest first, and whether an arrival
@@ -100,7 +125,8 @@ pub fn to_look_by(
     let read = alike.iter().zip(blocks_of_all(store, &alike)).filter_map(|(manifest, blocks)| {
         // One that is damaged or gone is left out, as at the end, when that is said.
         let blocks = blocks.ok().flatten()?;
-        Some(PastRun { id: manifest.run_id.clone(), commit: None, regressed_since: None, ramp: None, blocks })
+        let (id, started_at) = (manifest.run_id.clone(), manifest.started_at);
+        Some(PastRun { id, commit: None, started_at, regressed_since: None, ramp: None, blocks })
     });
     let mut past: Vec<PastRun> = read.collect();
     past.reverse();
@@ -189,22 +215,23 @@ pub fn found_over_the_runs(history: &History, earlier: &[Manifest], report: &Ana
     })
 }
 
-/// Leaves out the runs of regressions that are over, and the older ones of one that stands.
-fn of_one_level<'m>(manifests: &[&'m Manifest]) -> Vec<&'m Manifest> {
+/// Leaves out the runs of regressions that are over, which it returns as well, and the older ones of one that stands.
+fn of_one_level<'m>(manifests: &[&'m Manifest]) -> (Vec<&'m Manifest>, Vec<&'m Manifest>) {
     let mut kept: Vec<&Manifest> = Vec::new();
+    let mut over: Vec<&Manifest> = Vec::new();
     let mut regressed: Vec<&Manifest> = Vec::new();
     for manifest in manifests.iter().copied() {
         if manifest.regressed_since.is_some() {
             regressed.push(manifest);
         } else {
-            regressed.clear();
+            over.append(&mut regressed);
             kept.push(manifest);
         }
     }
     // The newest run itself is one more of a step.
     let newest = regressed.len().saturating_sub(STEP_RUNS_MAX - 1);
     kept.extend(&regressed[newest..]);
-    kept
+    (kept, over)
 }
 
 /// Reads the blocks of several runs, in their order; of each, or why it cannot be read.

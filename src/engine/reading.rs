@@ -13,6 +13,7 @@ use crate::store::sample_file::SampleIds;
 use crate::tables::aggregate::Aggregate;
 use crate::tables::frames::Frames;
 use crate::tables::samples::Label;
+use crate::tables::siblings::{Places, Siblings};
 
 use super::EngineError;
 use super::keeping::{Keeper, Keeping, LabelChange};
@@ -43,6 +44,7 @@ struct KnownLabels {
     cells: Vec<u32>,
     /// Of metric and tags, for the run's id.
     hashes: Vec<u64>,
+    siblings: Vec<Places>,
 }
 
 /// What is known of a run while it is read.
@@ -50,6 +52,7 @@ pub struct Session<'scope, 'a> {
     pub aggregate: Aggregate,
     pub content: ContentHash,
     pub frames: Frames,
+    pub siblings: Siblings,
     keeper: Option<Keeper<'scope, 'a>>,
     live: Option<Arc<Live>>,
     watch: Option<Watch<'a>>,
@@ -117,17 +120,18 @@ impl Reading {
 }
 
 impl<'scope, 'a: 'scope> Session<'scope, 'a> {
-    /// `inputs_count`: streams of samples that the run has.
+    /// `inputs`: the names of the streams of samples that the run has.
     pub fn new(
-        inputs_count: usize,
+        inputs: &[String],
         keeper: Option<Keeper<'scope, 'a>>,
         live: Option<Arc<Live>>,
         watch: Option<Watch<'a>>,
     ) -> Session<'scope, 'a> {
         Session {
-            aggregate: Aggregate::new(inputs_count as u32),
+            aggregate: Aggregate::new(inputs.len() as u32),
             content: ContentHash::default(),
             frames: Frames::default(),
+            siblings: Siblings::new(inputs),
             keeper,
             live,
             watch,
@@ -197,12 +201,15 @@ impl<'scope, 'a: 'scope> Session<'scope, 'a> {
         if block.labels_begin_anew {
             known.cells.clear();
             known.hashes.clear();
+            known.siblings.clear();
         }
         let mut new = Vec::with_capacity(block.new_labels.len());
         for label in block.new_labels.drain(..) {
             let cell = self.aggregate.cell_of(&label, source);
             known.cells.push(cell);
             known.hashes.push(label_hash(&label));
+            let key = &self.aggregate.series[self.aggregate.cells[cell as usize].series as usize];
+            known.siblings.push(self.siblings.places(key, &label.tags, source as usize));
             new.push(self.ids_of(cell, &label)?);
         }
         if let Some(latest) = block.times_ns.iter().max() {
@@ -212,6 +219,7 @@ impl<'scope, 'a: 'scope> Session<'scope, 'a> {
         self.cells.clear();
         self.cells.extend(block.labels.iter().map(|label| known.cells[*label as usize]));
         self.aggregate.push(&block.times_ns, &self.cells, &block.values);
+        self.siblings.push(&block.times_ns, &block.values, &block.labels, &known.siblings);
         if let Some(live) = &self.live {
             live.add(&block, &self.cells, &self.aggregate);
         }

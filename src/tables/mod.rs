@@ -16,6 +16,7 @@ pub mod samples;
 pub mod schemas;
 pub mod selection;
 pub mod session;
+pub mod siblings;
 pub mod sketch_udaf;
 pub mod spill;
 pub mod summary_figures;

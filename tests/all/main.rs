@@ -26,6 +26,8 @@ mod queries;
 mod ramps;
 mod random_report;
 mod same_report;
+mod seasons;
+mod siblings;
 mod sql;
 mod store_faults;
 mod tidy;
