@@ -15,6 +15,7 @@ use super::account::{self, Added, added, load_ratio};
 use super::contrast::Contrast;
 use super::functions::{self, ProfileDifference};
 use super::logs::Templates;
+use super::storm;
 use super::traces::{Kind, Operation, OperationTimes, Traces, mean};
 use super::vitals::{Vital, Vitals};
 
@@ -23,14 +24,13 @@ const SHARE_MIN: f64 = 0.15;
 /// Of a service's own added time, a part explains it from here on.
 const PART_MIN: f64 = 0.25;
 const MAIN_PART: f64 = 0.4;
+/// It is named from here on where nothing else explains more.
+const SMALL_PART: f64 = 0.12;
 /// An operation is slower if so many pairs of traces say so, by so many milliseconds, and by so much of its entrance's time.
 const CHANCE_OF_MORE_MIN: f64 = 0.8;
 const ADDED_MS_MIN: f64 = 2.0;
 const ADDED_PART_MIN: f64 = 0.1;
 const TRACES_MIN: usize = 3;
-/// Lines a second that are a storm: so many times the healthy ones, and so many more.
-const STORM_RATIO: f64 = 5.0;
-const STORM_LINES_MIN: f64 = 5.0;
 /// Allocations that make the collector the cause.
 const ALLOCATED_RATIO: f64 = 3.0;
 const COLLECTOR_PART_MIN: f64 = 0.1;
@@ -187,7 +187,7 @@ impl<'t> Scene<'t> {
         let (lines_before, lines_now) = self.templates.rates(service);
         let load = load_ratio(self.vitals, service, self.contrast);
         let is_storm =
-            lines_now >= STORM_RATIO * lines_before * load && lines_now - lines_before * load >= STORM_LINES_MIN;
+            lines_now >= storm::RATIO_MIN * lines_before * load && lines_now - lines_before * load >= storm::LINES_MIN;
         let is_unanswered = top.is_some_and(|operation| operation.kind == Kind::Unanswered);
         let (kind, explained) = if is_storm {
             (CauseKind::LogStorm, 1.0)
@@ -203,6 +203,11 @@ impl<'t> Scene<'t> {
             (CauseKind::Cpu, of_processor.max(of_throttling))
         } else if is_unanswered && times.is_some_and(|times| times.timed_out) {
             (CauseKind::Timeout, 1.0)
+        } else if of_processor.max(of_locks).max(of_pools) >= SMALL_PART {
+            // On a host that is busy the time is longer than what the processor was at work for.
+            let parts = [(CauseKind::Cpu, of_processor), (CauseKind::Lock, of_locks), (CauseKind::Pool, of_pools)];
+            let most = parts.into_iter().max_by(|left, right| left.1.total_cmp(&right.1));
+            most.unwrap_or((CauseKind::SlowDependency, 0.0))
         } else {
             (CauseKind::SlowDependency, 1.0 - of_processor.max(of_locks).max(of_pools))
         };
@@ -406,7 +411,7 @@ impl<'t> Scene<'t> {
         }
     }
 
-    fn log_clues(&self, service: &str) -> Vec<Clue> {
+    pub fn log_clues(&self, service: &str) -> Vec<Clue> {
         let risen = self.templates.risen(service);
         let clue = |template: &&super::logs::Template| Clue::Log {
             service: service.to_owned(),

@@ -1,7 +1,7 @@
 //! Why: the causes of what was found, from what the servers said meanwhile. Pure: values in, values out.
 //!
 //! Each finding with a time is a contrast between that time and the healthy rest of the run. What the servers show and k6 does not
-//! notice, a leak, is told without a finding. Where nothing was added for sure there is no cause, and what was looked at is said.
+//! notice, a leak or a storm of log lines, is told without a finding. Where nothing was added for sure there is no cause, and what was looked at is said.
 
 mod account;
 mod causes;
@@ -11,6 +11,8 @@ mod growth;
 pub mod labelled;
 mod logs;
 mod moved_most;
+mod storm;
+mod strangers;
 mod traces;
 mod vitals;
 
@@ -23,6 +25,7 @@ pub use contrast::Window;
 use causes::{Cause, Scene};
 use contrast::Contrast;
 use growth::Growth;
+use storm::Storm;
 use vitals::Vitals;
 
 /// Causes of one finding that are told.
@@ -67,6 +70,11 @@ pub fn diagnose(findings: &[Finding], run: Window, telemetry: &Telemetry) -> Dia
                 None => causes.push(cause),
             }
         }
+        let is_unconventional =
+            telemetry.spans.is_empty() && vitals.services().iter().all(|service| vitals.own(service).is_none());
+        if causes.is_empty() && is_unconventional {
+            causes.extend(strangers::far_ahead(&telemetry.metrics, &vitals, &contrast));
+        }
         if causes.is_empty() {
             diagnosed.without_cause.push((finding.id.clone(), looked_at(telemetry, &scene)));
         }
@@ -78,6 +86,14 @@ pub fn diagnose(findings: &[Finding], run: Window, telemetry: &Telemetry) -> Dia
             diagnosed.diagnoses.iter().any(|known| known.service == growth.service && known.kind == CauseKind::Gc);
         if !is_known {
             let cause = leak(telemetry, &vitals, run, &growth);
+            diagnosed.diagnoses.push(told_as(cause, None, 1));
+        }
+    }
+    for storm in storm::storms(&telemetry.logs, run) {
+        let is_known =
+            diagnosed.diagnoses.iter().any(|known| known.service == storm.service && known.kind == CauseKind::LogStorm);
+        if !is_known {
+            let cause = log_storm(telemetry, &vitals, run, &storm);
             diagnosed.diagnoses.push(told_as(cause, None, 1));
         }
     }
@@ -151,6 +167,36 @@ fn leak(telemetry: &Telemetry, vitals: &Vitals, run: Window, growth: &Growth) ->
         span: None,
         clues,
         refuted_by: causes::refutation(CauseKind::Memory).to_owned(),
+    }
+}
+
+fn log_storm(telemetry: &Telemetry, vitals: &Vitals, run: Window, storm: &Storm) -> Cause {
+    let contrast = Contrast::of(storm.window, run, &[]);
+    let scene = Scene::of(telemetry, vitals, &contrast);
+    let clues = scene.log_clues(&storm.service);
+    let most = clues.iter().find_map(|clue| match clue {
+        Clue::Log { template, .. } => Some(format!(": {template}")),
+        _ => None,
+    });
+    Cause {
+        service: storm.service.clone(),
+        kind: CauseKind::LogStorm,
+        share: 1.0,
+        explained: 1.0,
+        what: format!(
+            "{} writes {:.0} log lines a second from {} to {}, {:.1} otherwise{}",
+            storm.service,
+            storm.lines_per_second,
+            storm.window.from.clock(),
+            storm.window.until.clock(),
+            storm.usual_per_second,
+            most.unwrap_or_default()
+        ),
+        endpoint: None,
+        function: None,
+        span: None,
+        clues,
+        refuted_by: causes::refutation(CauseKind::LogStorm).to_owned(),
     }
 }
 

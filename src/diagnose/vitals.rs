@@ -12,7 +12,7 @@ use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 use super::contrast::Window;
 
 /// Labels that name a service, and those that name the one that is called, most specific first.
-const SERVICE_LABELS: [&str; 5] = ["service_name", "service", "app", "container", "job"];
+pub const SERVICE_LABELS: [&str; 5] = ["service_name", "service", "app", "container", "job"];
 const PEER_LABELS: [&str; 5] = ["service_peer_name", "peer_service", "server_address", "upstream", "target"];
 /// More steps than a chart has pixels say nothing more.
 const STEPS_MAX: usize = 720;
@@ -125,6 +125,7 @@ fn vitals_of(series: &MetricSeries) -> Vec<(Vital, f64, bool)> {
 pub struct Vitals {
     pub start: Timestamp,
     pub step_seconds: f64,
+    pub steps_count: usize,
     /// By service and sign: one value a step, summed over instances and labels; NaN where it is not known.
     pub of_service: BTreeMap<(String, Vital), Vec<f64>>,
     /// By caller and callee: seconds a second.
@@ -134,20 +135,27 @@ pub struct Vitals {
 }
 
 impl Vitals {
-    fn empty(start: Timestamp, step_seconds: f64) -> Vitals {
-        Vitals { start, step_seconds, of_service: BTreeMap::new(), calls: BTreeMap::new(), sources: BTreeMap::new() }
+    fn empty(start: Timestamp, step_seconds: f64, steps_count: usize) -> Vitals {
+        Vitals {
+            start,
+            step_seconds,
+            steps_count,
+            of_service: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            sources: BTreeMap::new(),
+        }
     }
 
     pub fn of(metrics: &[MetricSeries], run: Window) -> Vitals {
         let distance = typical_distance(metrics).unwrap_or(STEP_SECONDS_MIN);
         let step_seconds = distance.max(STEP_SECONDS_MIN).max(run.seconds() / STEPS_MAX as f64);
         let steps_count = (run.seconds() / step_seconds) as usize;
-        let mut vitals = Vitals::empty(run.from, step_seconds);
+        let mut vitals = Vitals::empty(run.from, step_seconds, steps_count);
         for series in metrics {
             let label = |names: &[&str]| names.iter().find_map(|name| series.labels.get(*name)).cloned();
             let Some(service) = label(&SERVICE_LABELS) else { continue };
             for (vital, scale, counts_up) in vitals_of(series) {
-                let values = vitals.on_grid(series, steps_count, scale, counts_up);
+                let values = vitals.on_grid(series, scale, counts_up);
                 let own = vitals.of_service.entry((service.clone(), vital)).or_default();
                 add(own, &values);
                 vitals.sources.entry((service.clone(), vital)).or_insert_with(|| series.name.clone());
@@ -195,8 +203,9 @@ impl Vitals {
         values.iter().enumerate().filter(move |(step, value)| is_in(*step) && !value.is_nan()).map(|(_, value)| *value)
     }
 
-    fn on_grid(&self, series: &MetricSeries, steps_count: usize, scale: f64, counts_up: bool) -> Vec<f64> {
-        let edges: Vec<Option<f64>> = (0..=steps_count).map(|step| value_at(series, self.time(step))).collect();
+    /// Returns the values of a series a step, times `scale`; of one that counts up, its increase a second.
+    pub fn on_grid(&self, series: &MetricSeries, scale: f64, counts_up: bool) -> Vec<f64> {
+        let edges: Vec<Option<f64>> = (0..=self.steps_count).map(|step| value_at(series, self.time(step))).collect();
         let increase = |before: f64, after: f64| {
             // A counter that falls was started anew.
             if after >= before { after - before } else { after }
@@ -222,7 +231,8 @@ fn value_at(series: &MetricSeries, time: Timestamp) -> Option<f64> {
     behind.checked_sub(1).map(|last| series.points[last].1)
 }
 
-fn add(sum: &mut Vec<f64>, values: &[f64]) {
+/// Adds values to a sum; what is not known on one side is that of the other.
+pub fn add(sum: &mut Vec<f64>, values: &[f64]) {
     if sum.is_empty() {
         sum.extend(values);
         return;
@@ -253,7 +263,7 @@ fn typical_distance(metrics: &[MetricSeries]) -> Option<f64> {
 impl Vitals {
     /// One sign of a service named `a`, by second from 0 on.
     pub fn of_values(vital: Vital, values: Vec<f64>) -> Vitals {
-        let mut vitals = Vitals::empty(Timestamp(0), 1.0);
+        let mut vitals = Vitals::empty(Timestamp(0), 1.0, values.len());
         vitals.of_service.insert(("a".to_owned(), vital), values);
         vitals
     }

@@ -113,6 +113,7 @@ fn bar(page: &mut String, report: &AnalysisReport) -> Result {
     writeln!(page, "<nav aria-label=\"Sections\">")?;
     let sections = [
         ("findings", "Findings", !report.findings.is_empty()),
+        ("why", "Why", !report.diagnoses.is_empty()),
         ("thresholds", "Thresholds", !report.thresholds.is_empty()),
         ("history", "Over the runs", report.history.is_some()),
         ("over-time", "Over time", report.timeline.is_some()),

@@ -13,13 +13,34 @@ pub fn head(diagnosis: &Diagnosis) -> String {
     format!("{}. {} in {}: {}", diagnosis.rank, kind, short(&diagnosis.service), short(&diagnosis.what))
 }
 
-/// Returns what a piece of evidence says.
+/// A piece of evidence: what it is of, what it was when all was well and in the time of the finding, and what else is to say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    pub what: String,
+    pub healthy: Option<String>,
+    pub faulty: String,
+    pub note: String,
+}
+
+/// Returns what a piece of evidence says, in one line.
 pub fn clue(clue: &Clue) -> String {
+    let Row { what, healthy, faulty, note } = row(clue);
+    let before = healthy.map_or(String::new(), |healthy| format!("{healthy} to "));
+    let note = if note.is_empty() { String::new() } else { format!(", {note}") };
+    format!("{what}: {before}{faulty}{note}")
+}
+
+pub fn row(clue: &Clue) -> Row {
     match clue {
         Clue::Metric { service, metric, what, unit, healthy, faulty, moved_at } => {
-            let since = moved_at.map_or(String::new(), |time| format!(", from {}", time.clock()));
-            let by = if metric.is_empty() { String::new() } else { format!(" ({})", short(metric)) };
-            format!("{}: {what} {} to {}{since}{by}", short(service), figure(*healthy, unit), figure(*faulty, unit))
+            let since = moved_at.map(|time| format!("from {}", time.clock()));
+            let by = (!metric.is_empty()).then(|| format!("by {}", short(metric)));
+            Row {
+                what: format!("{}: {}", short(service), short(what)),
+                healthy: Some(figure(*healthy, unit)),
+                faulty: figure(*faulty, unit),
+                note: since.into_iter().chain(by).collect::<Vec<_>>().join(", "),
+            }
         }
         Clue::Span {
             service,
@@ -32,18 +53,23 @@ pub fn clue(clue: &Clue) -> String {
             statement,
             error,
         } => {
-            let entered = if operation == entrance { String::new() } else { format!(" (of {})", short(entrance)) };
-            let statement = statement.as_ref().map_or(String::new(), |statement| format!("; {}", short(statement)));
-            let error = error.as_ref().map_or(String::new(), |error| format!("; fails with {}", short(error)));
-            format!(
-                "span {} of {}{entered}: {} to {} by itself, in {traces_healthy_count} and {traces_faulty_count} traces{statement}{error}",
-                short(operation),
-                short(service),
-                figure(*own_ms_healthy, "ms"),
-                figure(*own_ms_faulty, "ms")
-            )
+            let entered = (operation != entrance).then(|| format!("of {}", short(entrance)));
+            let seen = format!("in {traces_healthy_count} and {traces_faulty_count} traces");
+            let statement = statement.as_ref().map(|statement| short(statement));
+            let error = error.as_ref().map(|error| format!("fails with {}", short(error)));
+            Row {
+                what: format!("span {} of {}, by itself", short(operation), short(service)),
+                healthy: (*traces_healthy_count > 0).then(|| figure(*own_ms_healthy, "ms")),
+                faulty: figure(*own_ms_faulty, "ms"),
+                note: entered.into_iter().chain([seen]).chain(statement).chain(error).collect::<Vec<_>>().join(", "),
+            }
         }
-        Clue::Trace { trace_id, own_ms } => format!("trace {}: {} of it", short(trace_id), figure(*own_ms, "ms")),
+        Clue::Trace { trace_id, own_ms } => Row {
+            what: format!("trace {}", short(trace_id)),
+            healthy: None,
+            faulty: figure(*own_ms, "ms"),
+            note: "of it in this span".to_owned(),
+        },
         Clue::Profile {
             profile_type,
             function,
@@ -54,23 +80,19 @@ pub fn clue(clue: &Clue) -> String {
             ..
         } => {
             let kind = profile_type.split(':').take(2).collect::<Vec<_>>().join(" ");
-            let (healthy, faulty) =
-                (per_second(*healthy_per_second, profile_type), per_second(*faulty_per_second, profile_type));
-            format!(
-                "{} profile of {} to {}: {} {healthy} to {faulty}",
-                short(&kind),
-                faulty_from.clock(),
-                faulty_until.clock(),
-                short(function)
-            )
+            Row {
+                what: format!("function {}", short(function)),
+                healthy: Some(per_second(*healthy_per_second, profile_type)),
+                faulty: per_second(*faulty_per_second, profile_type),
+                note: format!("{} profile of {} to {}", short(&kind), faulty_from.clock(), faulty_until.clock()),
+            }
         }
-        Clue::Log { level, template, healthy_per_second, faulty_per_second, .. } => format!(
-            "{}log line {}: {} to {}",
-            if level.is_empty() { String::new() } else { format!("{} ", short(level)) },
-            short(template),
-            figure(*healthy_per_second, "lines/s"),
-            figure(*faulty_per_second, "lines/s")
-        ),
+        Clue::Log { level, template, healthy_per_second, faulty_per_second, .. } => Row {
+            what: format!("log line {}", short(template)),
+            healthy: Some(figure(*healthy_per_second, "a second")),
+            faulty: figure(*faulty_per_second, "a second"),
+            note: short(level),
+        },
     }
 }
 
@@ -85,14 +107,19 @@ pub fn short(text: &str) -> String {
 
 fn figure(value: f64, unit: &str) -> String {
     match unit {
-        "bytes" | "bytes/s" => format!("{}{}", words::bytes(value), unit.trim_start_matches("bytes")),
-        _ => format!("{} {unit}", words::short(value)),
+        "bytes" => words::bytes(value),
+        "bytes/s" => format!("{} a second", words::bytes(value)),
+        "s/s" => format!("{} s a second", words::short(value)),
+        "1/s" => format!("{} a second", words::short(value)),
+        "" => words::short(value),
+        _ => format!("{} {}", words::short(value), short(unit)),
     }
 }
 
 fn per_second(value: f64, profile_type: &str) -> String {
+    const NANOSECONDS: f64 = 1e9;
     if profile_type.contains("nanoseconds") {
-        figure(value / 1e9, "s/s")
+        figure(value / NANOSECONDS, "s/s")
     } else if profile_type.contains("bytes") {
         figure(value, "bytes/s")
     } else {

@@ -32,4 +32,5 @@ mod sql;
 mod store_faults;
 mod tidy;
 mod true_runs;
+mod why;
 mod workflow;

@@ -10,7 +10,7 @@ import numpy as np
 
 from splitmix import Draws
 
-CHANCE, CERTAINTY, USUAL_SIGMA, USUAL_SIGMA_RUNS, CORRELATION_MAX = 0.01, 0.7, 0.04, 2.0, 0.95
+CHANCE, CERTAINTY, USUAL_SIGMA, USUAL_SIGMA_RUNS, CORRELATION_MAX = 0.01, 0.7, 0.025, 2.0, 0.95
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 

@@ -58,20 +58,32 @@ fn card(page: &mut String, report: &AnalysisReport, number: usize, cause: &Diagn
             let number = index + 1;
             write!(
                 page,
-                "<span class=\"muted\">{} likeliest of <a href=\"#finding-{number}\">finding {number}</a></span>",
+                "<span class=\"muted\">{}likeliest cause of <a href=\"#finding-{number}\">finding {number}</a></span>",
                 ordinal(cause.rank)
             )?;
         }
         Some(None) => {}
         None => write!(page, "<span class=\"muted\">seen by the servers alone</span>")?,
     }
-    writeln!(page, "</p><h3 id=\"cause-{number}-h\">{}</h3><ul>", text(&why::short(&cause.what)))?;
+    writeln!(page, "</p><h3 id=\"cause-{number}-h\">{}</h3>", text(&why::short(&cause.what)))?;
+    write!(
+        page,
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Evidence of cause {number}\"><table class=\"stack\"><thead><tr><th scope=\"col\">Evidence</th><th scope=\"col\" class=\"n\">Healthy</th><th scope=\"col\" class=\"n\">Then</th><th scope=\"col\">Note</th></tr></thead><tbody>"
+    )?;
     for clue in cause.evidence.iter().take(CLUES_SHOWN) {
-        writeln!(page, "<li>{}</li>", text(&why::clue(clue)))?;
+        let row = why::row(clue);
+        writeln!(
+            page,
+            "<tr><th scope=\"row\">{}</th><td class=\"n\" data-l=\"Healthy\">{}</td><td class=\"n\" data-l=\"Then\">{}</td><td data-l=\"Note\">{}</td></tr>",
+            text(&row.what),
+            row.healthy.map_or("-".to_owned(), |healthy| text(&healthy)),
+            text(&row.faulty),
+            text(&row.note)
+        )?;
     }
     writeln!(
         page,
-        "</ul><p class=\"muted\">Score {}. It would be refuted by {}.</p></article>",
+        "</tbody></table></div><p class=\"muted\">Score {}. It would be refuted by {}.</p></article>",
         percent(cause.score),
         text(&why::short(&cause.refuted_by))
     )
@@ -80,8 +92,8 @@ fn card(page: &mut String, report: &AnalysisReport, number: usize, cause: &Diagn
 fn ordinal(rank: u32) -> String {
     match rank {
         1 => String::new(),
-        2 => "second".to_owned(),
-        3 => "third".to_owned(),
-        rank => format!("{rank}th"),
+        2 => "second ".to_owned(),
+        3 => "third ".to_owned(),
+        rank => format!("{rank}th "),
     }
 }

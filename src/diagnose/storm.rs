@@ -1,0 +1,95 @@
+//! Log lines that become far more for a while, whether or not k6 notices: they cost disks and money before they cost time.
+
+use std::collections::BTreeMap;
+
+use crate::model::telemetry::LogLine;
+use crate::stats::robust::median;
+
+use super::contrast::Window;
+
+/// Lines are counted in parts of so many seconds; a storm lasts for as many parts, and for no more than a share of the run.
+const PART_SECONDS: f64 = 5.0;
+const PARTS_MIN: usize = 2;
+const SHARE_MAX: f64 = 0.6;
+/// Lines a second that are a storm: so many times the usual ones, and so many more.
+pub const RATIO_MIN: f64 = 5.0;
+pub const LINES_MIN: f64 = 5.0;
+
+/// A storm of one service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Storm {
+    pub service: String,
+    pub window: Window,
+    pub usual_per_second: f64,
+    pub lines_per_second: f64,
+}
+
+/// Returns the storms of a run, by service: of each the longest.
+pub fn storms(logs: &[LogLine], run: Window) -> Vec<Storm> {
+    let parts_count = (run.seconds() / PART_SECONDS) as usize;
+    let mut counts: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for line in logs.iter().filter(|line| run.has(line.at)) {
+        let part = (line.at.seconds_since(run.from) / PART_SECONDS) as usize;
+        let of_service = counts.entry(line.service.as_str()).or_insert_with(|| vec![0.0; parts_count]);
+        if let Some(count) = of_service.get_mut(part) {
+            *count += 1.0;
+        }
+    }
+    counts.into_iter().filter_map(|(service, counts)| storm(service, &counts, run)).collect()
+}
+
+fn storm(service: &str, counts: &[f64], run: Window) -> Option<Storm> {
+    let usual = median(counts);
+    let limit = (RATIO_MIN * usual).max(usual + LINES_MIN * PART_SECONDS);
+    let mut spans: Vec<(usize, usize)> = Vec::new();
+    for part in (0..counts.len()).filter(|part| counts[*part] >= limit) {
+        match spans.last_mut() {
+            Some((_, until)) if *until == part => *until = part + 1,
+            _ => spans.push((part, part + 1)),
+        }
+    }
+    let (from, until) = spans.into_iter().max_by_key(|(from, until)| until - from)?;
+    let is_for_a_while = until - from >= PARTS_MIN && (until - from) as f64 <= SHARE_MAX * counts.len() as f64;
+    let time = |part: usize| run.from.after_seconds(part as f64 * PART_SECONDS);
+    let lines: f64 = counts[from..until].iter().sum();
+    is_for_a_while.then(|| Storm {
+        service: service.to_owned(),
+        window: Window { from: time(from), until: time(until) },
+        usual_per_second: usual / PART_SECONDS,
+        lines_per_second: lines / PART_SECONDS / (until - from) as f64,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
+
+    #[test]
+    fn a_storm_is_told_and_a_busy_service_is_not() {
+        let time = |ms: i64| Timestamp(ms * NANOSECONDS_PER_SECOND / 1000);
+        let run = Window { from: time(0), until: time(100_000) };
+        let lines = |rate: &dyn Fn(i64) -> i64| -> Vec<LogLine> {
+            let of_second = |second: i64| (0..rate(second)).map(move |line| second * 1000 + line);
+            let at = (0..100).flat_map(of_second);
+            at.map(|ms| LogLine {
+                at: time(ms),
+                service: "gate".to_owned(),
+                level: None,
+                message: String::new(),
+                trace_id: None,
+                labels: BTreeMap::new(),
+            })
+            .collect()
+        };
+        let found = storms(&lines(&|second| if (40..60).contains(&second) { 30 } else { 2 }), run);
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (found[0].window, found[0].lines_per_second),
+            (Window { from: time(40_000), until: time(60_000) }, 30.0)
+        );
+        assert!(storms(&lines(&|_| 30), run).is_empty());
+        assert!(storms(&lines(&|second| if second == 50 { 60 } else { 2 }), run).is_empty());
+        assert!(storms(&[], run).is_empty());
+    }
+}
