@@ -5,6 +5,7 @@
 pub mod baseline;
 mod keeping;
 pub mod live;
+pub mod observe;
 mod past;
 pub mod query;
 mod reading;

@@ -12,6 +12,7 @@ mod fail_on;
 mod history;
 mod known_run;
 mod manual;
+mod observe;
 mod progress;
 mod prune;
 mod query;
@@ -71,6 +72,8 @@ enum Verb {
     Prune(prune::Prune),
     /// Try our detectors on labelled cases: cases from stdin, verdicts to stdout.
     Accuracy(accuracy::Accuracy),
+    /// Ask what the servers answered about a run: profiles, traces, metrics, log lines.
+    Observe(observe::Observe),
     /// Write the JSON Schema of the configuration or the report to stdout.
     Schema(schema::Schema),
     /// Ask the kept runs by SQL, or by the name of a question.
@@ -172,6 +175,7 @@ fn run_verb(arguments: Arguments) -> anyhow::Result<u8> {
         Verb::Prune(prune) => prune.run(&config()?),
         Verb::Query(query) => query.run(&config()?),
         Verb::Accuracy(accuracy) => accuracy.run(),
+        Verb::Observe(observe) => observe.run(),
         Verb::Schema(schema) => schema.run(),
         Verb::Completions { shell } => print(&manual::completions(shell, command())).map(|()| 0),
         Verb::Man => print(&manual::page(command())?).map(|()| 0),

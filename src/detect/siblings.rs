@@ -60,8 +60,14 @@ pub(super) fn siblings(
     let log_chance = (0.5 * CHANCE / kinds.len().max(1) as f64).ln();
     for kind in kinds {
         let Some(grid) = Grid::of(steady, kind.step_seconds) else {
-            let reason = format!("fewer than {STEPS_MIN} blocks of time are steady");
-            skipped.push(Skipped { what: format!("{WHAT}: {}", kind.name), reason });
+            // Of a run that is too short for anything, the anomalies say so.
+            if kind.step_seconds as f64 > steady.step_seconds {
+                let reason = format!(
+                    "its siblings and endpoints are so many that steps are {} s, too few in this run",
+                    kind.step_seconds
+                );
+                skipped.push(Skipped { what: format!("{WHAT}: {}", kind.name), reason });
+            }
             continue;
         };
         let table = Table::of(steady, kind, grid);

@@ -54,6 +54,19 @@ pub struct Cause {
     pub refuted_by: String,
 }
 
+impl Cause {
+    /// Takes in what the same service's time says: errors whose calls are not answered are time-outs.
+    pub fn take_in(&mut self, of_time: Cause) {
+        if self.kind == CauseKind::Errors && of_time.kind == CauseKind::Timeout {
+            (self.kind, self.what, self.refuted_by) = (of_time.kind, of_time.what, of_time.refuted_by);
+        }
+        let new =
+            of_time.clues.into_iter().filter(|clue| matches!(clue, Clue::Metric { .. }) && !self.clues.contains(clue));
+        let new: Vec<Clue> = new.collect();
+        self.clues.extend(new);
+    }
+}
+
 /// All that is known of one contrast.
 pub struct Scene<'t> {
     pub telemetry: &'t Telemetry,
@@ -94,7 +107,7 @@ impl<'t> Scene<'t> {
                 *begun.entry(operation.service.as_str()).or_default() += more;
             }
         }
-        if begun.is_empty() {
+        if begun.is_empty() && self.traces.faulty_count == 0 {
             self.failing_origins().into_iter().for_each(|(service, added)| *begun.entry(service).or_default() += added);
         }
         let all: f64 = begun.values().sum();
@@ -189,9 +202,7 @@ impl<'t> Scene<'t> {
         let is_storm =
             lines_now >= storm::RATIO_MIN * lines_before * load && lines_now - lines_before * load >= storm::LINES_MIN;
         let is_unanswered = top.is_some_and(|operation| operation.kind == Kind::Unanswered);
-        let (kind, explained) = if is_storm {
-            (CauseKind::LogStorm, 1.0)
-        } else if allocates && of_collector >= COLLECTOR_PART_MIN {
+        let (kind, explained) = if allocates && of_collector >= COLLECTOR_PART_MIN {
             (CauseKind::Gc, (of_processor.max(of_collector)).min(1.0))
         } else if of_database >= MAIN_PART {
             (CauseKind::SlowQuery, of_database)
@@ -199,6 +210,9 @@ impl<'t> Scene<'t> {
             (CauseKind::Lock, of_locks)
         } else if of_pools >= PART_MIN {
             (CauseKind::Pool, of_pools)
+        } else if is_storm {
+            // Slow requests are logged as well: only where nothing waits are the lines the cause.
+            (CauseKind::LogStorm, 1.0)
         } else if of_processor >= MAIN_PART || of_throttling >= PART_MIN {
             (CauseKind::Cpu, of_processor.max(of_throttling))
         } else if is_unanswered && times.is_some_and(|times| times.timed_out) {

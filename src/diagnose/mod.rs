@@ -10,6 +10,7 @@ mod functions;
 mod growth;
 pub mod labelled;
 mod logs;
+pub mod look;
 mod moved_most;
 mod storm;
 mod strangers;
@@ -21,6 +22,7 @@ use crate::model::finding::{Direction, Finding, FindingKind};
 use crate::model::telemetry::Telemetry;
 
 pub use contrast::Window;
+pub use functions::FunctionChange;
 
 use causes::{Cause, Scene};
 use contrast::Contrast;
@@ -50,7 +52,7 @@ pub fn diagnose(findings: &[Finding], run: Window, telemetry: &Telemetry) -> Dia
     let mut diagnosed = Diagnosed::default();
     let timed: Vec<(&Finding, Window)> =
         findings.iter().filter_map(|finding| Some((finding, time_of(finding, run)?))).collect();
-    let mut told: Vec<Window> = Vec::new();
+    let (mut told, mut explained): (Vec<Window>, Vec<Window>) = (Vec::new(), Vec::new());
     for (finding, window) in &timed {
         if told.iter().any(|other| is_same_time(*other, *window)) {
             continue;
@@ -64,9 +66,7 @@ pub fn diagnose(findings: &[Finding], run: Window, telemetry: &Telemetry) -> Dia
         let mut causes = if is_of_failures { scene.of_failures() } else { Vec::new() };
         for cause in scene.of_time() {
             match causes.iter_mut().find(|known| known.service == cause.service) {
-                Some(known) => {
-                    known.clues.extend(cause.clues.into_iter().filter(|clue| matches!(clue, Clue::Metric { .. })))
-                }
+                Some(known) => known.take_in(cause),
                 None => causes.push(cause),
             }
         }
@@ -77,6 +77,9 @@ pub fn diagnose(findings: &[Finding], run: Window, telemetry: &Telemetry) -> Dia
         }
         if causes.is_empty() {
             diagnosed.without_cause.push((finding.id.clone(), looked_at(telemetry, &scene)));
+        }
+        if !causes.is_empty() {
+            explained.push(*window);
         }
         let ranked = causes.into_iter().take(CAUSES_MAX).zip(1..);
         diagnosed.diagnoses.extend(ranked.map(|(cause, rank)| told_as(cause, Some(finding.id.clone()), rank)));
@@ -90,8 +93,8 @@ pub fn diagnose(findings: &[Finding], run: Window, telemetry: &Telemetry) -> Dia
         }
     }
     for storm in storm::storms(&telemetry.logs, run) {
-        let is_known =
-            diagnosed.diagnoses.iter().any(|known| known.service == storm.service && known.kind == CauseKind::LogStorm);
+        // What is said while something else goes wrong is a part of that.
+        let is_known = explained.iter().any(|window| is_same_time(*window, storm.window));
         if !is_known {
             let cause = log_storm(telemetry, &vitals, run, &storm);
             diagnosed.diagnoses.push(told_as(cause, None, 1));

@@ -136,7 +136,8 @@ impl Traces {
                 kind: kind_of(span, own_children),
                 entrance: entrance.name.clone(),
             };
-            let begins_error = span.is_error && !own_children.iter().any(|child| child.is_error);
+            let begins_error =
+                span.is_error && !own_children.iter().any(|child| child.is_error) && !is_given_up(span, own_children);
             let own = of_trace.entry(operation.clone()).or_default();
             own.0 += own_ms(span, own_children);
             own.1 += usize::from(begins_error);
@@ -225,6 +226,17 @@ fn endpoint_of(span: &Span, ids: &HashMap<[u8; 8], &Span>) -> Option<String> {
 
 fn first_of(span: &Span, names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| span.attributes.get(*name)).filter(|value| !value.is_empty()).cloned()
+}
+
+/// Says whether a span failed only because somebody had waited long enough: its caller, or it itself for a callee that is at work
+/// still. Then the error is no more than the time.
+fn is_given_up(span: &Span, children: &[&Span]) -> bool {
+    let said = ["exception.message", "otel.status_description", "error.type", "http.response.status_code"];
+    let said: Vec<String> =
+        said.iter().filter_map(|name| first_of(span, &[name])).map(|said| said.to_ascii_lowercase()).collect();
+    let is_cancelled = said.iter().any(|said| said.contains("cancel") || said == "499");
+    let is_answered = children.iter().any(|child| child.service != span.service);
+    is_cancelled || is_answered && said.iter().any(|said| is_deadline(said))
 }
 
 fn is_deadline(message: &str) -> bool {

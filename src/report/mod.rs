@@ -7,6 +7,7 @@ pub mod code_quality;
 pub mod columns;
 pub mod comparison_md;
 pub mod early;
+pub mod flame;
 pub mod html;
 pub mod junit;
 pub mod markdown;

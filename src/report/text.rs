@@ -83,7 +83,7 @@ fn why(text: &mut String, report: &AnalysisReport, colour: Colour) -> Result {
     }
     writeln!(text, "\n{}", colour.heading("Why"))?;
     for diagnosis in &report.diagnoses {
-        paragraph(text, "  ", &why::head(diagnosis))?;
+        paragraph(text, "  ", &format!("{}. {}", diagnosis.rank, why::head(diagnosis)))?;
         diagnosis.evidence.iter().try_for_each(|clue| paragraph(text, "     ", &why::clue(clue)))?;
         paragraph(text, "     ", &format!("refuted by: {}", diagnosis.refuted_by))?;
     }

@@ -7,10 +7,10 @@ use super::words;
 /// Letters of a text from outside that are shown: a line of a log may be a page.
 const OUTSIDE_LETTERS_MAX: usize = 240;
 
-/// Returns the head of a cause: how likely, who, what.
+/// Returns the head of a cause: what kind, who, what.
 pub fn head(diagnosis: &Diagnosis) -> String {
     let kind = diagnosis.kind.name().replace('_', " ");
-    format!("{}. {} in {}: {}", diagnosis.rank, kind, short(&diagnosis.service), short(&diagnosis.what))
+    format!("{kind} in {}: {}", short(&diagnosis.service), short(&diagnosis.what))
 }
 
 /// A piece of evidence: what it is of, what it was when all was well and in the time of the finding, and what else is to say.
@@ -68,7 +68,7 @@ pub fn row(clue: &Clue) -> Row {
             what: format!("trace {}", short(trace_id)),
             healthy: None,
             faulty: figure(*own_ms, "ms"),
-            note: "of it in this span".to_owned(),
+            note: "in that span by itself".to_owned(),
         },
         Clue::Profile {
             profile_type,
@@ -105,7 +105,8 @@ pub fn short(text: &str) -> String {
     line.chars().take(OUTSIDE_LETTERS_MAX - 1).chain(['…']).collect()
 }
 
-fn figure(value: f64, unit: &str) -> String {
+/// Returns a value with its unit, as the vital signs have it.
+pub fn figure(value: f64, unit: &str) -> String {
     match unit {
         "bytes" => words::bytes(value),
         "bytes/s" => format!("{} a second", words::bytes(value)),
@@ -117,12 +118,22 @@ fn figure(value: f64, unit: &str) -> String {
 }
 
 fn per_second(value: f64, profile_type: &str) -> String {
+    match unit_of(profile_type) {
+        (BYTES, _) => figure(value, "bytes/s"),
+        (unit, scale) => format!("{} {unit}", words::short(value / scale)),
+    }
+}
+
+const BYTES: &str = "bytes a second";
+
+/// Returns what a second of a profile's values is told in, and what they are divided by for it.
+pub fn unit_of(profile_type: &str) -> (&'static str, f64) {
     const NANOSECONDS: f64 = 1e9;
     if profile_type.contains("nanoseconds") {
-        figure(value / NANOSECONDS, "s/s")
+        ("s a second", NANOSECONDS)
     } else if profile_type.contains("bytes") {
-        figure(value, "bytes/s")
+        (BYTES, 1.0)
     } else {
-        figure(value, "1/s")
+        ("a second", 1.0)
     }
 }

@@ -9,8 +9,8 @@ use crate::front_door::{self, data, tidemark};
 
 /// Every input below `data/` that `analyze` takes alone.
 pub fn inputs() -> Vec<PathBuf> {
-    // Cases for `accuracy`, and runs so much alike that `nights` reads them all.
-    const OTHERS: [&str; 2] = ["accuracy", "nightly"];
+    // Cases for `accuracy`, runs so much alike that `nights` reads them all, and what servers said, which `why` reads.
+    const OTHERS: [&str; 3] = ["accuracy", "nightly", "recordings"];
     let mut found = Vec::new();
     let mut folders = vec![data("")];
     while let Some(folder) = folders.pop() {
@@ -93,6 +93,13 @@ fn the_readme_shows_what_its_commands_print() {
     let (shown, _) = output.split_once("\nThresholds").unwrap();
     assert!(readme.contains(&format!("```\n{shown}```\n")), "the README does not show this:\n{shown}");
     assert!(output.lines().all(|line| columns(line) <= 100), "{output}");
+    let recording = "data/recordings/timeout-cart";
+    let input = format!("{recording}/k6.json.gz");
+    assert!(readme.contains(&format!("tidemark analyze {input} --capture {recording}\n")));
+    let output = stdout(&run(folder.path(), &["analyze", &input, "--capture", recording]));
+    let (_, why) = output.split_once("\nWhy").unwrap();
+    let (why, _) = why.split_once("\nThresholds").unwrap();
+    assert!(readme.contains(&format!("```\nWhy{why}```\n")), "the README does not show this:\nWhy{why}");
 }
 
 #[test]

@@ -1,0 +1,322 @@
+//! `tidemark observe`: one question to what the servers answered about a run, beside the healthy rest of it.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use chrono::{DateTime, NaiveTime, Utc};
+use clap::Subcommand;
+
+use crate::diagnose::Window;
+use crate::diagnose::look::Look;
+use crate::engine::observe::Observed;
+use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
+use crate::report::columns::{cut_middle, pad};
+use crate::report::{flame, why};
+
+use super::{UsageError, print};
+
+const ROWS_SHOWN: usize = 20;
+const NAME_COLUMNS: usize = 58;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Observe {
+    #[command(subcommand)]
+    question: Question,
+}
+
+const EXAMPLES: &str = "Examples:
+  tidemark observe profile --capture DIR --service auth --from 10:05 --to 10:07
+  tidemark observe profile --capture DIR --service auth --from 10:05 --to 10:07 --format svg > flame.svg
+  tidemark observe traces --capture DIR --from 10:05 --to 10:07
+  tidemark observe logs --capture DIR --service cart --from 10:05 --to 10:07
+  tidemark observe check --capture DIR";
+
+#[derive(Debug, Subcommand)]
+enum Question {
+    /// What a service spent its time, locks or memory on: functions, beside the healthy part.
+    Profile {
+        #[command(flatten)]
+        about: About,
+        #[command(flatten)]
+        of: OfService,
+        /// Of which kind: cpu, mutex, block, alloc_space, inuse_space, goroutine.
+        #[arg(long, default_value = "cpu", value_name = "KIND")]
+        kind: String,
+        /// A table, or the difference as a flame graph.
+        #[arg(long, default_value = "text", value_name = "FORMAT")]
+        format: ProfileFormat,
+    },
+    /// Which operations took longer by themselves, with their slowest traces.
+    Traces {
+        #[command(flatten)]
+        about: About,
+        /// Of one service; all of them when nothing says.
+        #[arg(long)]
+        service: Option<String>,
+    },
+    /// The vital signs of a service: time, processor, locks, pools, database, memory, failures.
+    Metrics {
+        #[command(flatten)]
+        about: About,
+        #[command(flatten)]
+        of: OfService,
+    },
+    /// The log lines of a service as templates: what is new or has risen first.
+    Logs {
+        #[command(flatten)]
+        about: About,
+        #[command(flatten)]
+        of: OfService,
+    },
+    /// Which services the servers know, and what each of them knows.
+    Check {
+        /// A folder of the servers' answers.
+        #[arg(long, value_name = "DIR")]
+        capture: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct About {
+    /// A folder of the servers' answers.
+    #[arg(long, value_name = "DIR")]
+    capture: PathBuf,
+    /// From when: 10:05, 10:05:30 (UTC, on the day of the run), or a date and time.
+    #[arg(long, value_name = "TIME")]
+    from: String,
+    /// Until when.
+    #[arg(long, value_name = "TIME")]
+    to: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct OfService {
+    #[arg(long, value_name = "NAME")]
+    service: String,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum ProfileFormat {
+    Text,
+    Svg,
+}
+
+impl Observe {
+    pub fn run(self) -> anyhow::Result<u8> {
+        let told = match self.question {
+            Question::Profile { about, of, kind, format } => {
+                let (observed, window) = about.read()?;
+                profile(&observed.look(window), &of.service, &kind, format)?
+            }
+            Question::Traces { about, service } => {
+                let (observed, window) = about.read()?;
+                traces(&observed.look(window), service.as_deref())?
+            }
+            Question::Metrics { about, of } => {
+                let (observed, window) = about.read()?;
+                metrics(&observed.look(window), &of.service)?
+            }
+            Question::Logs { about, of } => {
+                let (observed, window) = about.read()?;
+                logs(&observed.look(window), &of.service)?
+            }
+            Question::Check { capture } => check(&Observed::read(&capture)?)?,
+        };
+        print(told.as_bytes())?;
+        Ok(0)
+    }
+}
+
+impl About {
+    fn read(&self) -> anyhow::Result<(Observed, Window)> {
+        let observed = Observed::read(&self.capture)?;
+        let time = |text: &str| {
+            time(text, observed.run.from)
+                .ok_or_else(|| UsageError(format!("{text:?} is no time: give 10:05, 10:05:30 or 2026-11-24T10:05:00Z")))
+        };
+        let window = Window { from: time(&self.from)?, until: time(&self.to)? };
+        if window.seconds() <= 0.0 || window.shared_seconds(observed.run) <= 0.0 {
+            let run = observed.run;
+            return Err(UsageError(format!(
+                "nothing is known from {} to {}: the answers are of {} to {}",
+                window.from, window.until, run.from, run.until
+            ))
+            .into());
+        }
+        Ok((observed, window))
+    }
+}
+
+/// Reads a time; one without a date is on the day of `run_start`, or on the next where it lies before.
+fn time(text: &str, run_start: Timestamp) -> Option<Timestamp> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return time.timestamp_nanos_opt().map(Timestamp);
+    }
+    let clock = ["%H:%M:%S", "%H:%M"].iter().find_map(|format| NaiveTime::parse_from_str(text, format).ok())?;
+    let day = DateTime::<Utc>::from_timestamp_nanos(run_start.0).date_naive();
+    let at = Timestamp(day.and_time(clock).and_utc().timestamp_nanos_opt()?);
+    let a_day = Timestamp(at.0.checked_add(86_400 * NANOSECONDS_PER_SECOND)?);
+    // A minute before the start is no other day.
+    Some(if at.after_seconds(3_600.0) < run_start { a_day } else { at })
+}
+
+fn unknown(look: &Look, service: &str, what: &str) -> UsageError {
+    let services: Vec<String> = look.services().iter().map(|service| why::short(service)).collect();
+    UsageError(format!("nothing is known of {what} of {service}: the services are {}", services.join(", ")))
+}
+
+fn profile(look: &Look, service: &str, kind: &str, format: ProfileFormat) -> anyhow::Result<String> {
+    let found = look.profile(service, kind);
+    let (difference, [healthy, observed]) =
+        found.ok_or_else(|| unknown(look, service, &format!("the {kind} profile")))?;
+    let unit = why::unit_of(&difference.profile_type);
+    let head = format!(
+        "{} of {}, {} to {} UTC, beside {} to {}",
+        why::short(&difference.profile_type),
+        why::short(service),
+        difference.faulty.from.clock(),
+        difference.faulty.until.clock(),
+        difference.healthy.from.clock(),
+        difference.healthy.until.clock()
+    );
+    if matches!(format, ProfileFormat::Svg) {
+        return Ok(flame::difference(healthy, observed, &head, unit));
+    }
+    let figure = |value: f64| format!("{:.4}", value / unit.1);
+    let mut text = format!("{head}\n");
+    writeln!(
+        text,
+        "all of it: {} {} when healthy, {} then\n",
+        figure(difference.total_healthy),
+        unit.0,
+        figure(difference.total_faulty)
+    )?;
+    writeln!(
+        text,
+        "{}{:>12}{:>12}{:>12}{:>12}",
+        pad("function", NAME_COLUMNS),
+        "self",
+        "healthy",
+        "with callees",
+        "healthy"
+    )?;
+    let first = difference.function().map(|function| function.name.clone());
+    let is_first = |name: &str| Some(name) == first.as_deref();
+    let mut functions: Vec<_> = difference.functions.iter().collect();
+    functions.sort_by(|left, right| {
+        let by_itself = |one: &crate::diagnose::FunctionChange| one.self_faulty - one.self_healthy;
+        is_first(&right.name).cmp(&is_first(&left.name)).then(by_itself(right).total_cmp(&by_itself(left)))
+    });
+    for one in functions.into_iter().take(ROWS_SHOWN) {
+        let name = pad(&cut_middle(&why::short(&one.name), NAME_COLUMNS - 1), NAME_COLUMNS);
+        let values = [one.self_faulty, one.self_healthy, one.total_faulty, one.total_healthy].map(figure);
+        writeln!(text, "{name}{:>12}{:>12}{:>12}{:>12}", values[0], values[1], values[2], values[3])?;
+    }
+    Ok(text)
+}
+
+fn traces(look: &Look, service: Option<&str>) -> anyhow::Result<String> {
+    let seen = look.traces(service);
+    if seen.operations.is_empty() {
+        return Err(unknown(look, service.unwrap_or("any service"), "traces").into());
+    }
+    let mut text = format!(
+        "{} healthy traces, {} of the window; ms by themselves, on average\n\n",
+        seen.healthy_count, seen.observed_count
+    );
+    writeln!(text, "{}{:>10}{:>10}{:>8}{:>8}", pad("operation", NAME_COLUMNS), "healthy", "then", "traces", "errors")?;
+    for (operation, times) in seen.operations.iter().take(ROWS_SHOWN) {
+        let name = format!("{} {}", why::short(&operation.service), why::short(&operation.name));
+        let name = pad(&cut_middle(&name, NAME_COLUMNS - 1), NAME_COLUMNS);
+        let mean = |values: &[f64]| {
+            if values.is_empty() {
+                "-".to_owned()
+            } else {
+                format!("{:.1}", values.iter().sum::<f64>() / values.len() as f64)
+            }
+        };
+        writeln!(
+            text,
+            "{name}{:>10}{:>10}{:>8}{:>8}",
+            mean(&times.healthy_ms),
+            mean(&times.faulty_ms),
+            times.faulty_ms.len(),
+            times.errors_faulty
+        )?;
+    }
+    let slowest = seen
+        .operations
+        .iter()
+        .take(3)
+        .flat_map(|(operation, times)| times.slowest.iter().map(move |slow| (operation, slow)));
+    writeln!(text, "\nslowest traces of the first three")?;
+    for (operation, (id, own_ms)) in slowest {
+        let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        writeln!(text, "  {id}  {own_ms:.1} ms in {}", why::short(&operation.name))?;
+    }
+    Ok(text)
+}
+
+fn metrics(look: &Look, service: &str) -> anyhow::Result<String> {
+    let changes = look.metrics(service);
+    if changes.is_empty() {
+        return Err(unknown(look, service, "metrics").into());
+    }
+    let mut text = format!("{}; healthy figures are for as many requests\n\n", why::short(service));
+    writeln!(text, "{}{:>20}{:>20}{:>9}  metric", pad("sign", 32), "healthy", "then", "sigmas")?;
+    for change in changes {
+        let [healthy, then] = [change.healthy, change.observed].map(|value| why::figure(value, change.unit));
+        writeln!(
+            text,
+            "{}{healthy:>20}{then:>20}{:>9.1}  {}",
+            pad(change.name, 32),
+            change.sigmas,
+            why::short(&change.metric)
+        )?;
+    }
+    Ok(text)
+}
+
+fn logs(look: &Look, service: &str) -> anyhow::Result<String> {
+    let seen = look.logs(service);
+    if seen.risen.is_empty() && seen.others.is_empty() {
+        return Err(unknown(look, service, "log lines").into());
+    }
+    let mut text = String::new();
+    for (head, templates) in [("new or risen", &seen.risen), ("as before", &seen.others)] {
+        writeln!(text, "{head}: {}", templates.len())?;
+        for template in templates.iter().take(ROWS_SHOWN) {
+            let healthy = template.healthy_count as f64 / seen.healthy_seconds.max(1.0);
+            let then = template.faulty_count as f64 / seen.observed_seconds.max(1.0);
+            writeln!(
+                text,
+                "  {:>9.2} to {:>9.2} a second  {} {}",
+                healthy,
+                then,
+                pad(&cut_middle(&why::short(&template.level), 8), 8),
+                why::short(&template.text())
+            )?;
+        }
+    }
+    Ok(text)
+}
+
+fn check(observed: &Observed) -> anyhow::Result<String> {
+    let telemetry = &observed.telemetry;
+    let look = observed.look(observed.run);
+    let mut text = format!("answers of {} to {}\n\n", observed.run.from, observed.run.until);
+    writeln!(text, "{}{:>8}{:>10}{:>10}{:>10}", pad("service", 34), "signs", "spans", "profiles", "lines")?;
+    for service in look.services() {
+        let signs = look.signs(&service);
+        let spans = telemetry.spans.iter().filter(|span| span.service == service).count();
+        let profiles = telemetry.profiles.iter().filter(|profile| profile.service == service).count();
+        let lines = telemetry.logs.iter().filter(|line| line.service == service).count();
+        let name = pad(&cut_middle(&why::short(&service), 33), 34);
+        writeln!(text, "{name}{signs:>8}{spans:>10}{profiles:>10}{lines:>10}")?;
+    }
+    for missing in &telemetry.unavailable {
+        writeln!(text, "{} did not answer: {}", why::short(&missing.backend), why::short(&missing.reason))?;
+    }
+    Ok(text)
+}
