@@ -161,7 +161,7 @@ mod tests {
             "{svg}"
         );
         // Half of the width, and far from grey.
-        assert!(svg.contains("width=\"599.50\" height=\"17.00\" fill=\"#ed8d82\""), "{svg}");
+        assert!(svg.contains("width=\"599.50\" height=\"17.00\" fill=\"#ed8c81\""), "{svg}");
         assert!(!svg.contains("<script>") && !svg.contains("<b>"), "{svg}");
         assert!(difference(&profile(&[]), &profile(&[]), "", ("", 1.0)).ends_with("</svg>\n"));
     }
