@@ -18,8 +18,9 @@ const HEALTHY_BLOCKS_MIN: usize = 3;
 const MEDIAN_VARIANCE: f64 = 1.57;
 /// Requests may become more or fewer by so much before their ratio says nothing.
 const LOAD_RATIO_MAX: f64 = 5.0;
-/// A healthy figure varies at least by so large a part of itself, and by so many seconds a second: clocks and scrapes are coarse.
-const VARIATION_MIN: f64 = 0.05;
+/// Less than so large a part of the healthy figure, and than so many seconds a second, is nothing for sure: a spread of twenty blocks
+/// is no more than a guess, and clocks and scrapes are coarse.
+const VARIATION_MIN: f64 = 0.2;
 const TIME_VARIATION_MIN: f64 = 0.002;
 /// Of the whole shift, from which on a series has moved.
 const MOVED_SHARE: f64 = 0.5;

@@ -12,6 +12,7 @@ use crate::model::diagnosis::{CauseKind, Clue};
 use crate::model::telemetry::Telemetry;
 
 use super::account::{self, Added, added, load_ratio};
+use super::clues::{profile_clue, refutation, sentence, span_clue, trace_clues, vitals_shown};
 use super::contrast::Contrast;
 use super::functions::{self, ProfileDifference};
 use super::logs::Templates;
@@ -34,7 +35,6 @@ const TRACES_MIN: usize = 3;
 /// Allocations that make the collector the cause.
 const ALLOCATED_RATIO: f64 = 3.0;
 const COLLECTOR_PART_MIN: f64 = 0.1;
-const TRACES_NAMED: usize = 2;
 const TEMPLATES_NAMED: usize = 3;
 
 /// A likely cause; the more of what was added it has, the likelier.
@@ -256,6 +256,42 @@ impl<'t> Scene<'t> {
         })
     }
 
+    /// Says what a service that waits, for locks, a pool or the processor, waits for and where.
+    pub fn waits(&self, service: &str, vital: Vital) -> Cause {
+        let (kind, profile) = match vital {
+            Vital::Locks => (CauseKind::Lock, "mutex"),
+            Vital::Pools => (CauseKind::Pool, "block"),
+            _ => (CauseKind::Cpu, "cpu"),
+        };
+        let added = |times: &OperationTimes| times.mean_added_ms();
+        let of_service = self.traces.operations.iter().filter(|(operation, times)| {
+            operation.service == service && times.healthy_ms.len() >= TRACES_MIN && times.faulty_ms.len() >= TRACES_MIN
+        });
+        let top = of_service
+            .max_by(|left, right| added(left.1).total_cmp(&added(right.1)))
+            .filter(|top| added(top.1) > ADDED_MS_MIN);
+        let shown = functions::difference(&self.telemetry.profiles, service, profile, self.contrast);
+        let function = shown.as_ref().and_then(|shown| shown.function()).map(|function| function.name.clone());
+        let mut clues: Vec<Clue> = self.vital_clue(service, vital).into_iter().collect();
+        clues.extend(top.map(|(operation, times)| span_clue(operation, times)));
+        clues.extend(top.into_iter().flat_map(|(_, times)| trace_clues(times)));
+        clues.extend(shown.as_ref().and_then(|shown| profile_clue(service, shown)));
+        let place = top.map_or(String::new(), |(operation, _)| format!(" in {}", operation.name));
+        let times = top.map(|(_, times)| times);
+        Cause {
+            service: service.to_owned(),
+            kind,
+            share: 1.0,
+            explained: 1.0,
+            what: sentence(service, kind, &place, function.as_deref(), times),
+            endpoint: times.and_then(|times| times.endpoint.clone()),
+            function,
+            span: top.map(|(operation, _)| operation.name.clone()),
+            clues,
+            refuted_by: refutation(kind).to_owned(),
+        }
+    }
+
     /// Returns calls that are waited for and not answered: their time is neither the caller's own nor the callee's.
     fn unanswered(&self) -> Vec<Cause> {
         let callees: BTreeSet<&String> = self.vitals.calls.keys().map(|(_, callee)| callee).collect();
@@ -315,10 +351,7 @@ impl<'t> Scene<'t> {
                 &values,
             )
         }));
-        clues.extend(self.vital_clue(caller, Vital::Failed));
-        clues.extend(top.map(|(operation, times)| span_clue(operation, times)));
-        clues.extend(top.into_iter().flat_map(|(_, times)| trace_clues(times)));
-        clues.extend(self.log_clues(caller));
+        clues.extend(self.failure_clues(caller, top));
         let what = match kind {
             CauseKind::Timeout => format!("calls from {caller} to {callee} are not answered before their deadline"),
             _ => format!("calls from {caller} to {callee} take longer on the way than {callee} takes to answer"),
@@ -371,11 +404,6 @@ impl<'t> Scene<'t> {
             CauseKind::Timeout => format!("calls of {service}{place} are not answered before their deadline{said}"),
             _ => format!("{service} fails by itself{place}{said}"),
         };
-        let mut clues = Vec::new();
-        clues.extend(self.vital_clue(service, Vital::Failed));
-        clues.extend(top.map(|(operation, times)| span_clue(operation, times)));
-        clues.extend(top.into_iter().flat_map(|(_, times)| trace_clues(times)));
-        clues.extend(logs);
         Cause {
             service: service.to_owned(),
             kind,
@@ -385,9 +413,18 @@ impl<'t> Scene<'t> {
             endpoint: top.and_then(|(_, times)| times.endpoint.clone()),
             function: None,
             span: top.map(|(operation, _)| operation.name.clone()),
-            clues,
+            clues: self.failure_clues(service, top),
             refuted_by: refutation(kind).to_owned(),
         }
+    }
+
+    /// What shows that a service fails: how often, in which operation, in which traces, with which words.
+    fn failure_clues(&self, service: &str, top: Option<(&Operation, &OperationTimes)>) -> Vec<Clue> {
+        let mut clues: Vec<Clue> = self.vital_clue(service, Vital::Failed).into_iter().collect();
+        clues.extend(top.map(|(operation, times)| span_clue(operation, times)));
+        clues.extend(top.into_iter().flat_map(|(_, times)| trace_clues(times)));
+        clues.extend(self.log_clues(service));
+        clues
     }
 
     fn source(&self, service: &str, vital: Vital) -> String {
@@ -456,101 +493,4 @@ fn shares(added: impl Iterator<Item = (String, f64)>) -> BTreeMap<String, f64> {
     let all: f64 = sums.values().sum();
     sums.values_mut().for_each(|share| *share /= all);
     sums
-}
-
-/// The vital signs that show a cause, besides the time itself.
-fn vitals_shown(kind: CauseKind) -> &'static [Vital] {
-    match kind {
-        CauseKind::Cpu => &[Vital::Processor, Vital::Throttled],
-        CauseKind::Lock => &[Vital::Locks],
-        CauseKind::Pool => &[Vital::Pools, Vital::Queue],
-        CauseKind::SlowQuery => &[Vital::Database, Vital::Processor],
-        CauseKind::Gc => &[Vital::Collector, Vital::Allocated, Vital::Processor],
-        CauseKind::LogStorm => &[Vital::Processor],
-        _ => &[],
-    }
-}
-
-fn sentence(
-    service: &str,
-    kind: CauseKind,
-    place: &str,
-    function: Option<&str>,
-    times: Option<&OperationTimes>,
-) -> String {
-    let by = |before: &str| function.map_or(String::new(), |function| format!("{before}{function}"));
-    match kind {
-        CauseKind::Cpu => format!("{service} burns more CPU{place}{}", by(", in ")),
-        CauseKind::Lock => format!("requests wait for a lock of {service}{place}{}", by(", held by ")),
-        CauseKind::Pool => format!("requests wait for a connection of a pool of {service}{place}"),
-        CauseKind::SlowQuery => {
-            let statement = times.and_then(|times| times.statement.as_deref());
-            let statement = statement.map_or(String::new(), |statement| format!(": {statement}"));
-            format!("{service} waits longer for its database{place}{statement}")
-        }
-        CauseKind::Gc => format!("{service} collects garbage{place}: it allocates far more{}", by(", in ")),
-        CauseKind::LogStorm => format!("{service} writes far more log lines than its requests explain"),
-        CauseKind::Timeout => format!("calls of {service}{place} are not answered before their deadline"),
-        _ => format!("{service} waits{place} for something that none of its own metrics shows"),
-    }
-}
-
-/// What would show that a cause is none.
-pub fn refutation(kind: CauseKind) -> &'static str {
-    match kind {
-        CauseKind::Cpu => {
-            "the same requests burn as much CPU in a healthy run, or stay slow with the function taken out"
-        }
-        CauseKind::Lock => {
-            "as long waits for locks in the healthy time, or requests that stay slow while nobody holds the lock"
-        }
-        CauseKind::Pool => "free connections in the pool while requests are slow",
-        CauseKind::SlowQuery => "the statement is as fast when it is run by hand at the same load",
-        CauseKind::Memory => "memory that falls back when the load ends",
-        CauseKind::Gc => "as much allocated in the healthy time, or requests that stay slow with the collector off",
-        CauseKind::Timeout => "the called service answers the same calls in time when it is asked by hand",
-        CauseKind::Errors => "the same errors in the healthy time, or requests that fail without it",
-        CauseKind::LogStorm => "as many lines in the healthy time",
-        CauseKind::Network => "round trips between the two that are as short as in the healthy time",
-        _ => "what it waits for answers as fast as in the healthy time",
-    }
-}
-
-fn span_clue(operation: &Operation, times: &OperationTimes) -> Clue {
-    Clue::Span {
-        service: operation.service.clone(),
-        operation: operation.name.clone(),
-        entrance: operation.entrance.clone(),
-        own_ms_healthy: mean(&times.healthy_ms),
-        own_ms_faulty: mean(&times.faulty_ms),
-        traces_healthy_count: times.healthy_ms.len() as u64,
-        traces_faulty_count: times.faulty_ms.len() as u64,
-        statement: times.statement.clone(),
-        error: times.error_message.clone(),
-    }
-}
-
-fn trace_clues(times: &OperationTimes) -> Vec<Clue> {
-    let hex = |id: &[u8; 16]| id.iter().map(|byte| format!("{byte:02x}")).collect();
-    times
-        .slowest
-        .iter()
-        .take(TRACES_NAMED)
-        .map(|(id, own_ms)| Clue::Trace { trace_id: hex(id), own_ms: *own_ms })
-        .collect()
-}
-
-pub fn profile_clue(service: &str, shown: &ProfileDifference) -> Option<Clue> {
-    let function = shown.function()?;
-    Some(Clue::Profile {
-        service: service.to_owned(),
-        profile_type: shown.profile_type.clone(),
-        function: function.name.clone(),
-        healthy_per_second: function.total_healthy,
-        faulty_per_second: function.total_faulty,
-        healthy_from: shown.healthy.from,
-        healthy_until: shown.healthy.until,
-        faulty_from: shown.faulty.from,
-        faulty_until: shown.faulty.until,
-    })
 }

@@ -10,6 +10,8 @@ use super::contrast::{Contrast, Window};
 const SHARE_OF_ADDED_MIN: f64 = 0.7;
 /// Functions of which each has at most so many times what the other has are callers of each other.
 const ALIKE: f64 = 1.05;
+/// Of what was added in all, the part that the program's own functions need for one of them to be named.
+const OWN_SHARE_MIN: f64 = 0.05;
 /// Go's name for the package of the program itself.
 const OWN: &str = "main.";
 /// Functions of languages' own libraries: they are where time goes, not why.
@@ -94,7 +96,13 @@ impl ProfileDifference {
             let last = alike.max_by_key(|function| function.depth)?;
             self.functions.iter().position(|function| function.name == last.name)
         };
-        let own = special(&mut near().filter(|function| function.name.starts_with(OWN)));
+        // What waits in the background has more of a profile of waiting than the program's own functions.
+        let own = || known().filter(|function| function.name.starts_with(OWN));
+        let most_own = own().map(FunctionChange::added).fold(0.0, f64::max);
+        let own =
+            special(&mut own().filter(|function| {
+                most_own >= OWN_SHARE_MIN * most && function.added() >= SHARE_OF_ADDED_MIN * most_own
+            }));
         own.or_else(|| special(&mut near())).map(|index| &self.functions[index])
     }
 }

@@ -1,10 +1,11 @@
 //! Why: the causes of what was found, from what the servers said meanwhile. Pure: values in, values out.
 //!
 //! Each finding with a time is a contrast between that time and the healthy rest of the run. What the servers show and k6 does not
-//! notice, a leak or a storm of log lines, is told without a finding. Where nothing was added for sure there is no cause, and what was looked at is said.
+//! notice, a leak, a wait or a storm of log lines, is told without a finding. Where nothing was added for sure there is no cause, and what was looked at is said.
 
 mod account;
 mod causes;
+mod clues;
 mod contrast;
 mod functions;
 mod growth;
@@ -16,6 +17,7 @@ mod storm;
 mod strangers;
 mod traces;
 mod vitals;
+mod waits;
 
 use crate::model::diagnosis::{CauseKind, Clue, Diagnosis};
 use crate::model::finding::{Direction, Finding, FindingKind};
@@ -85,10 +87,19 @@ pub fn diagnose(findings: &[Finding], run: Window, telemetry: &Telemetry) -> Dia
         diagnosed.diagnoses.extend(ranked.map(|(cause, rank)| told_as(cause, Some(finding.id.clone()), rank)));
     }
     for growth in growth::growing(&vitals) {
-        let is_known =
-            diagnosed.diagnoses.iter().any(|known| known.service == growth.service && known.kind == CauseKind::Gc);
+        // Requests that wait hold memory.
+        let is_known = diagnosed.diagnoses.iter().any(|known| known.service == growth.service);
         if !is_known {
             let cause = leak(telemetry, &vitals, run, &growth);
+            diagnosed.diagnoses.push(told_as(cause, None, 1));
+        }
+    }
+    for wait in waits::waiting(&vitals, run) {
+        let is_known = diagnosed.diagnoses.iter().any(|known| known.service == wait.service);
+        if !is_known {
+            let contrast = Contrast::of(wait.window, run, &[]);
+            let cause = Scene::of(telemetry, &vitals, &contrast).waits(&wait.service, wait.vital);
+            explained.push(wait.window);
             diagnosed.diagnoses.push(told_as(cause, None, 1));
         }
     }
@@ -158,7 +169,7 @@ fn leak(telemetry: &Telemetry, vitals: &Vitals, run: Window, growth: &Growth) ->
         faulty: growth.bytes_after,
         moved_at: Some(growth.window.from),
     }];
-    clues.extend(profile.as_ref().and_then(|profile| causes::profile_clue(&growth.service, profile)));
+    clues.extend(profile.as_ref().and_then(|profile| clues::profile_clue(&growth.service, profile)));
     Cause {
         service: growth.service.clone(),
         kind: CauseKind::Memory,
@@ -169,7 +180,7 @@ fn leak(telemetry: &Telemetry, vitals: &Vitals, run: Window, growth: &Growth) ->
         function: function.map(|function| function.name.clone()),
         span: None,
         clues,
-        refuted_by: causes::refutation(CauseKind::Memory).to_owned(),
+        refuted_by: clues::refutation(CauseKind::Memory).to_owned(),
     }
 }
 
@@ -199,7 +210,7 @@ fn log_storm(telemetry: &Telemetry, vitals: &Vitals, run: Window, storm: &Storm)
         function: None,
         span: None,
         clues,
-        refuted_by: causes::refutation(CauseKind::LogStorm).to_owned(),
+        refuted_by: clues::refutation(CauseKind::LogStorm).to_owned(),
     }
 }
 
@@ -212,4 +223,127 @@ fn looked_at(telemetry: &Telemetry, scene: &Scene) -> String {
         telemetry.profiles.len(),
         telemetry.logs.len()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::finding::{SeriesReference, Severity};
+    use crate::model::metric::Unit;
+    use crate::model::telemetry::MetricSeries;
+    use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
+    use crate::stats::draws::Draws;
+
+    const RUN_SECONDS: i64 = 120;
+    const FAULT: std::ops::Range<i64> = 60..85;
+
+    fn time(second: i64) -> Timestamp {
+        Timestamp(1_700_000_000 * NANOSECONDS_PER_SECOND + second * NANOSECONDS_PER_SECOND)
+    }
+
+    fn run() -> Window {
+        Window { from: time(0), until: time(RUN_SECONDS) }
+    }
+
+    fn finding(metric: &str) -> Finding {
+        Finding {
+            id: "f".to_owned(),
+            kind: FindingKind::Anomaly,
+            title: String::new(),
+            severity: Severity::Major,
+            direction: Direction::Worse,
+            series: SeriesReference { metric: metric.to_owned(), tags: Default::default(), statistic: None },
+            also: Vec::new(),
+            from: Some(time(FAULT.start)),
+            until: Some(time(FAULT.end)),
+            since_run: None,
+            suspect: false,
+            observed: 1.0,
+            expected: None,
+            unit: Unit::Milliseconds,
+            change: None,
+            evidence: Vec::new(),
+        }
+    }
+
+    /// A counter that rises by so much a second, and differently in the time of the fault.
+    fn counter(draws: &mut Draws, name: &str, labels: &[(&str, &str)], usual: f64, then: f64) -> MetricSeries {
+        let mut sum = 0.0;
+        let points = (0..=RUN_SECONDS).map(|second| {
+            let rate = if FAULT.contains(&second) { then } else { usual };
+            sum += rate * (0.1 * draws.normal()).exp();
+            (time(second), sum)
+        });
+        MetricSeries {
+            name: name.to_owned(),
+            labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            points: points.collect(),
+        }
+    }
+
+    const ANSWERING: &str = "http_server_request_duration_seconds_sum";
+    const CALLING: &str = "http_client_request_duration_seconds_sum";
+    const REQUESTS: &str = "http_server_request_duration_seconds_count";
+
+    /// A gate that calls a cart; `slow`: seconds a second that are added in the cart, `sign`: the metric that grows with it.
+    fn system(seed: u64, slow: f64, sign: &str) -> Telemetry {
+        let draws = &mut Draws::seeded(seed);
+        let (gate, cart) = (&[("service", "gate")][..], &[("service", "cart")][..]);
+        let metrics = vec![
+            counter(draws, REQUESTS, gate, 50.0, 50.0),
+            counter(draws, REQUESTS, cart, 20.0, 20.0),
+            counter(draws, ANSWERING, gate, 0.5, 0.5 + slow),
+            counter(draws, ANSWERING, cart, 0.2, 0.2 + slow),
+            counter(draws, CALLING, &[("service", "gate"), ("service_peer_name", "cart")], 0.22, 0.22 + slow),
+            counter(draws, "process_cpu_seconds_total", gate, 0.1, 0.1),
+            counter(draws, "process_cpu_seconds_total", cart, 0.1, 0.1),
+            counter(draws, sign, cart, 0.01, 0.01 + 0.8 * slow),
+        ];
+        Telemetry { metrics, ..Telemetry::default() }
+    }
+
+    #[test]
+    fn by_metrics_alone_the_slow_service_and_what_it_waits_for_are_told() {
+        for (sign, kind) in [
+            ("go_sync_mutex_wait_total_seconds_total", CauseKind::Lock),
+            ("connection_pool_wait_seconds_sum", CauseKind::Pool),
+            ("db_client_operation_duration_seconds_sum", CauseKind::SlowQuery),
+            ("container_cpu_cfs_throttled_seconds_total", CauseKind::Cpu),
+            ("nobody_knows_this_total", CauseKind::SlowDependency),
+        ] {
+            for seed in 0..5 {
+                let found = diagnose(&[finding("http_req_duration")], run(), &system(seed, 1.0, sign));
+                let causes: Vec<(&str, CauseKind)> =
+                    found.diagnoses.iter().map(|cause| (cause.service.as_str(), cause.kind)).collect();
+                assert_eq!(causes, [("cart", kind)], "{sign}, seed {seed}");
+                assert_eq!(found.diagnoses[0].finding.as_deref(), Some("f"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_healthy_system_has_no_cause_and_says_what_was_looked_at() {
+        for seed in 0..40 {
+            let found = diagnose(
+                &[finding("http_req_duration")],
+                run(),
+                &system(seed, 0.0, "go_sync_mutex_wait_total_seconds_total"),
+            );
+            assert_eq!(found.diagnoses, [], "seed {seed}");
+            assert!(found.without_cause[0].1.contains("2 services"), "{:?}", found.without_cause);
+        }
+        assert_eq!(diagnose(&[], run(), &system(1, 1.0, "x_total")), Diagnosed::default());
+        let nothing = diagnose(&[finding("http_req_duration")], run(), &Telemetry::default());
+        assert!(nothing.diagnoses.is_empty() && nothing.without_cause.len() == 1);
+    }
+
+    #[test]
+    fn a_finding_of_the_whole_run_has_nothing_to_be_held_against() {
+        let whole = Finding { from: Some(time(0)), until: None, ..finding("http_req_duration") };
+        let timeless = Finding { from: None, until: None, ..finding("http_req_duration") };
+        let better = Finding { direction: Direction::Better, ..finding("http_req_duration") };
+        let found =
+            diagnose(&[whole, timeless, better], run(), &system(1, 1.0, "go_sync_mutex_wait_total_seconds_total"));
+        assert_eq!(found, Diagnosed::default());
+    }
 }

@@ -8,7 +8,7 @@ use crate::stats::robust::median;
 use super::contrast::Window;
 
 /// Lines are counted in parts of so many seconds; a storm lasts for as many parts, and for no more than a share of the run.
-const PART_SECONDS: f64 = 5.0;
+pub const PART_SECONDS: f64 = 5.0;
 const PARTS_MIN: usize = 2;
 const SHARE_MAX: f64 = 0.6;
 /// Lines a second that are a storm: so many times the usual ones, and so many more.
@@ -41,23 +41,33 @@ pub fn storms(logs: &[LogLine], run: Window) -> Vec<Storm> {
 fn storm(service: &str, counts: &[f64], run: Window) -> Option<Storm> {
     let usual = median(counts);
     let limit = (RATIO_MIN * usual).max(usual + LINES_MIN * PART_SECONDS);
+    let (from, until) = stretch(counts, limit)?;
+    let lines: f64 = counts[from..until].iter().sum();
+    Some(Storm {
+        service: service.to_owned(),
+        window: parts_window(run, from, until),
+        usual_per_second: usual / PART_SECONDS,
+        lines_per_second: lines / PART_SECONDS / (until - from) as f64,
+    })
+}
+
+/// Returns the longest stretch of parts that reach a limit; none that is too short, or so long that it is the usual.
+pub fn stretch(parts: &[f64], limit: f64) -> Option<(usize, usize)> {
     let mut spans: Vec<(usize, usize)> = Vec::new();
-    for part in (0..counts.len()).filter(|part| counts[*part] >= limit) {
+    for part in (0..parts.len()).filter(|part| parts[*part] >= limit) {
         match spans.last_mut() {
             Some((_, until)) if *until == part => *until = part + 1,
             _ => spans.push((part, part + 1)),
         }
     }
-    let (from, until) = spans.into_iter().max_by_key(|(from, until)| until - from)?;
-    let is_for_a_while = until - from >= PARTS_MIN && (until - from) as f64 <= SHARE_MAX * counts.len() as f64;
+    let longest = spans.into_iter().max_by_key(|(from, until)| until - from);
+    longest.filter(|(from, until)| until - from >= PARTS_MIN && (until - from) as f64 <= SHARE_MAX * parts.len() as f64)
+}
+
+/// Returns the time of some parts of a run.
+pub fn parts_window(run: Window, from: usize, until: usize) -> Window {
     let time = |part: usize| run.from.after_seconds(part as f64 * PART_SECONDS);
-    let lines: f64 = counts[from..until].iter().sum();
-    is_for_a_while.then(|| Storm {
-        service: service.to_owned(),
-        window: Window { from: time(from), until: time(until) },
-        usual_per_second: usual / PART_SECONDS,
-        lines_per_second: lines / PART_SECONDS / (until - from) as f64,
-    })
+    Window { from: time(from), until: time(until) }
 }
 
 #[cfg(test)]

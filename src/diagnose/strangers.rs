@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::model::diagnosis::{CauseKind, Clue};
 use crate::model::telemetry::MetricSeries;
 
-use super::causes::{self, Cause};
+use super::causes::Cause;
+use super::clues;
 use super::contrast::Contrast;
 use super::moved_most::{Family, ServiceSeries, moved_most};
 use super::traces::mean;
@@ -59,7 +60,7 @@ pub fn far_ahead(metrics: &[MetricSeries], vitals: &Vitals, contrast: &Contrast)
             faulty: mean(&moved.faulty),
             moved_at: None,
         }],
-        refuted_by: causes::refutation(kind).to_owned(),
+        refuted_by: clues::refutation(kind).to_owned(),
     })
 }
 
