@@ -36,6 +36,8 @@ use vitals::Vitals;
 const CAUSES_MAX: usize = 3;
 /// Findings whose times overlap by so large a part of the shorter one have one cause.
 const SAME_TIME: f64 = 0.5;
+/// Lines of a request that is slow or fails.
+const LINES_PER_REQUEST_MAX: f64 = 3.0;
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 /// What was found, and what was looked at where nothing was.
@@ -54,6 +56,7 @@ pub fn diagnose(findings: &[Finding], run: Window, telemetry: &Telemetry) -> Dia
     let mut diagnosed = Diagnosed::default();
     let timed: Vec<(&Finding, Window)> =
         findings.iter().filter_map(|finding| Some((finding, time_of(finding, run)?))).collect();
+    let storms = storm::storms(&telemetry.logs, run);
     let (mut told, mut explained): (Vec<Window>, Vec<Window>) = (Vec::new(), Vec::new());
     for (finding, window) in &timed {
         if told.iter().any(|other| is_same_time(*other, *window)) {
@@ -80,6 +83,10 @@ pub fn diagnose(findings: &[Finding], run: Window, telemetry: &Telemetry) -> Dia
         if causes.is_empty() {
             diagnosed.without_cause.push((finding.id.clone(), looked_at(telemetry, &scene)));
         }
+        let of_this_time = storms.iter().filter(|storm| is_same_time(*window, storm.window));
+        for storm in of_this_time.filter(|storm| is_beyond_requests(storm, &vitals)) {
+            causes.insert(0, log_storm(telemetry, &vitals, run, storm));
+        }
         if !causes.is_empty() {
             explained.push(*window);
         }
@@ -103,11 +110,11 @@ pub fn diagnose(findings: &[Finding], run: Window, telemetry: &Telemetry) -> Dia
             diagnosed.diagnoses.push(told_as(cause, None, 1));
         }
     }
-    for storm in storm::storms(&telemetry.logs, run) {
+    for storm in &storms {
         // What is said while something else goes wrong is a part of that.
         let is_known = explained.iter().any(|window| is_same_time(*window, storm.window));
         if !is_known {
-            let cause = log_storm(telemetry, &vitals, run, &storm);
+            let cause = log_storm(telemetry, &vitals, run, storm);
             diagnosed.diagnoses.push(told_as(cause, None, 1));
         }
     }
@@ -182,6 +189,14 @@ fn leak(telemetry: &Telemetry, vitals: &Vitals, run: Window, growth: &Growth) ->
         clues,
         refuted_by: clues::refutation(CauseKind::Memory).to_owned(),
     }
+}
+
+/// Says whether a service writes more lines than one or two for each of its requests, which slow or failing ones may have.
+fn is_beyond_requests(storm: &Storm, vitals: &Vitals) -> bool {
+    let requests = vitals.get(&storm.service, vitals::Vital::Requests);
+    let requests =
+        requests.map_or(0.0, |requests| traces::mean(&vitals.within(requests, storm.window).collect::<Vec<f64>>()));
+    storm.lines_per_second > LINES_PER_REQUEST_MAX * requests
 }
 
 fn log_storm(telemetry: &Telemetry, vitals: &Vitals, run: Window, storm: &Storm) -> Cause {

@@ -26,7 +26,8 @@ pub struct EarlyFinding {
     pub e_value: f64,
     /// Earlier runs that it is beside.
     pub runs_count: u32,
-    /// The id of the finding of the whole run that says so, too; none: it went away, or the run was not judged.
+    /// The id of the finding of the whole run that says so, too; none: it went away, or is
+    /// no more than a bad run may be by all earlier ones, or the run was not judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed_by: Option<String>,
 }

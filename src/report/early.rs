@@ -27,8 +27,19 @@ pub fn gone(report: &AnalysisReport) -> impl Iterator<Item = String> {
     let gone = report.early.iter().flatten().filter(|early| early.confirmed_by.is_none());
     gone.map(|early| {
         let after = words::duration(early.after_seconds);
+        if is_still_so(report, early) {
+            let why = "by all earlier runs the whole of it is no more than a bad run may be: run it again";
+            return format!("told after {after}, and still so at the end, but {why}: {}", moved(early));
+        }
         format!("told after {after}, but it went away: {}", moved(early))
     })
+}
+
+/// Says whether the figure is surely worse than in the run before, the whole run taken together.
+fn is_still_so(report: &AnalysisReport, early: &EarlyFinding) -> bool {
+    let rows = report.comparison.iter().flat_map(|comparison| &comparison.rows);
+    let mut rows = rows.filter(|row| row.series == early.series);
+    rows.any(|row| row.change.and_then(|change| change.low).is_some_and(|low| low > 0.0))
 }
 
 fn moved(early: &EarlyFinding) -> String {
