@@ -8,6 +8,7 @@
 use super::robust::median;
 use super::run_statistic::RunStatistic;
 use super::shrink::DeviationPrior;
+use super::significance::log_chance_student;
 use super::step::{Drift, Effects, Fit, NoiseWeight, Prior, STEP_RUNS_MAX, drift, fit, reach};
 
 /// A step is a priori as likely as one in ten runs being judged while a change is among the newest ones.
@@ -25,6 +26,8 @@ const MARGIN: f64 = 0.03;
 pub const CONVICTION: f64 = 0.5;
 /// From this probability on that the newest run is a bad one or the first of a step, it is suspect.
 pub const SUSPICION: f64 = 0.5;
+/// Or if one more run like those before is as far off by this chance.
+const SUSPICION_CHANCE: f64 = 0.002;
 /// From this probability on, a drift is reported.
 pub const DRIFTING: f64 = 0.9;
 /// An unchanged history may convict by a jump of its newest run this often.
@@ -75,6 +78,8 @@ pub struct Judgement {
     /// its own error, and by how much runs differ by themselves.
     pub departure: f64,
     pub departure_deviation: f64,
+    /// Of one more run like those before being as far off as the newest.
+    pub chance_of_newest: f64,
     /// Probability that nothing has changed.
     pub unchanged: f64,
     /// Probability that the newest run alone is off: a bad one, or the first of a step.
@@ -117,7 +122,8 @@ impl Judgement {
     /// Returns the chance that a run like those before is judged to be off as surely.
     pub fn p_value_of_newest(&self) -> f64 {
         let prior = BAD_RATE + STEP_PRIOR / STEP_RUNS_MAX as f64;
-        (prior * (1.0 - self.newest_is_off) / self.newest_is_off.max(f64::MIN_POSITIVE)).min(1.0)
+        let by_odds = prior * (1.0 - self.newest_is_off) / self.newest_is_off.max(f64::MIN_POSITIVE);
+        by_odds.min(self.chance_of_newest).min(1.0)
     }
 }
 
@@ -145,17 +151,22 @@ pub fn judge(level: &Level, shape: Option<&[RunStatistic]>, belief: DeviationPri
     let is_higher = runs.last().is_some_and(|newest| newest.value > by_level.level);
     let newest_is_bad = if is_higher { hypotheses.unchanged * by_level.newest_is_bad } else { 0.0 };
     let newest_is_off = (upwards[0] + newest_is_bad).min(1.0);
+    let mut departures = vec![departure(runs, by_level)];
+    departures.extend(shape.zip(by_shape.as_ref()).map(|(shape, fit)| departure(shape, fit)));
+    let off: f64 = departures.iter().map(|(off, _)| off).sum();
+    let deviation = departures.iter().map(|(_, variance)| variance).sum::<f64>().sqrt();
+    // Of the history and of what is believed beforehand, as in the live looks: what is told while a run goes on stands at its end.
+    let degrees_of_freedom = runs.len() as f64;
+    let chance_of_newest = if off > 0.0 { log_chance_student(off / deviation, degrees_of_freedom).exp() } else { 1.0 };
     let decision = if sustained > CONVICTION {
         Decision::Regressed
     } else if is_beyond_bad_runs(runs) {
         Decision::Jumped
-    } else if newest_is_off > SUSPICION || probability > CONVICTION {
+    } else if newest_is_off > SUSPICION || probability > CONVICTION || chance_of_newest <= SUSPICION_CHANCE {
         Decision::Suspect
     } else {
         Decision::Unchanged
     };
-    let mut departures = vec![departure(runs, by_level)];
-    departures.extend(shape.zip(by_shape.as_ref()).map(|(shape, fit)| departure(shape, fit)));
     let runs_since = (1..=upwards.len()).max_by(|left, right| upwards[left - 1].total_cmp(&upwards[right - 1]));
     Judgement {
         decision,
@@ -166,8 +177,9 @@ pub fn judge(level: &Level, shape: Option<&[RunStatistic]>, belief: DeviationPri
         effect: effects.quantile(0.5),
         low: effects.quantile(0.025),
         high: effects.quantile(0.975),
-        departure: departures.iter().map(|(off, _)| off).sum(),
-        departure_deviation: departures.iter().map(|(_, variance)| variance).sum::<f64>().sqrt(),
+        departure: off,
+        departure_deviation: deviation,
+        chance_of_newest,
         unchanged: hypotheses.unchanged,
         newest_is_off,
         drift: *drift,
