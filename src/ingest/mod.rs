@@ -5,7 +5,7 @@
 //! | JSON, CSV | as k6 flushed: nearly by time | none | line |
 //! | summary | one object | none | none |
 //!
-//! And beside k6's results, what servers answered about the run: [`telemetry`].
+//! And beside k6's results, what servers answered about the run ([`telemetry`]), and asking them ([`servers`]).
 
 pub mod bytes;
 pub mod folder;
@@ -19,4 +19,5 @@ pub mod k6_time;
 pub mod number;
 pub mod otava_csv;
 pub mod recognise;
+pub mod servers;
 pub mod telemetry;

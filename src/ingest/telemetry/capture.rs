@@ -9,14 +9,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use super::loki::{self, LogAnswer};
 use super::prometheus::{self, ExemplarSeries, Metrics};
 use super::pyroscope::{self, ProfileSubject};
+use super::question::{Kind, Manifest, Question, QuestionError};
 use super::tempo::{self, FoundTrace};
-use super::wire::{self, AnswerError, Integer, List};
+use super::wire::{self, AnswerError};
 use crate::model::telemetry::{LogLine, MetricSeries, Span, Telemetry, Unavailable};
 use crate::model::time::Timestamp;
 
@@ -25,8 +23,6 @@ pub const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// All answers together, inflated: without it a manifest could name one file thousands of times.
 const ALL_ANSWERS_BYTES_MAX: u64 = 1 << 30;
-
-const QUESTIONS_MAX: usize = 20_000;
 
 /// Letters of a path or a name that a reason passes on.
 const NAME_BYTES_MAX: usize = 120;
@@ -76,44 +72,25 @@ enum Failure {
     AllTooLong,
     #[error("status {status}: {said}")]
     Status { status: u16, said: String },
-    #[error("the question does not say {0}")]
-    Question(&'static str),
+    #[error(transparent)]
+    Question(#[from] QuestionError),
     #[error("the server knows no spans of this trace")]
     NoSpans,
     #[error(transparent)]
     Answer(#[from] AnswerError),
 }
 
-#[derive(Deserialize)]
-struct Manifest<'a> {
-    #[serde(borrow)]
-    files: List<Question<'a>, QUESTIONS_MAX>,
-    /// What the recorder could not have: `tempo trace 07ac..: timeout`.
-    #[serde(default)]
-    missing: List<String, QUESTIONS_MAX>,
+const MANIFEST: &str = "manifest.json";
+
+pub(super) fn manifest_bytes(folder: &Path) -> Result<Vec<u8>, CaptureError> {
+    let path = folder.join(MANIFEST);
+    let read = File::open(&path).and_then(|file| read_bounded(file, ANSWER_BYTES_MAX));
+    read.map_err(|cause| CaptureError::Read { path, cause })
 }
 
-#[derive(Deserialize)]
-struct Question<'a> {
-    file: String,
-    server: String,
-    path: String,
-    #[serde(borrow)]
-    body: Option<&'a RawValue>,
-    status: u16,
-}
-
-/// What a question asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Metrics,
-    Exemplars,
-    Trace,
-    Search,
-    Stacktraces,
-    Render,
-    Logs,
-    Other,
+/// `folder`: is named in errors.
+pub(super) fn parse_manifest<'a>(folder: &Path, bytes: &'a [u8]) -> Result<Manifest<'a>, CaptureError> {
+    serde_json::from_slice(bytes).map_err(|cause| CaptureError::Parse { path: folder.join(MANIFEST), cause })
 }
 
 /// Reads the recording in `folder`.
@@ -121,19 +98,16 @@ enum Kind {
 /// Only a manifest that cannot be read is an error. An answer that cannot, or that is none, is named in
 /// `telemetry.unavailable`. The same profile by `/render` is left out when `SelectMergeStacktraces` answered.
 pub fn read(folder: &Path) -> Result<Capture, CaptureError> {
-    let path = folder.join("manifest.json");
-    let read_error = |cause| CaptureError::Read { path: path.clone(), cause };
-    let inside = folder.canonicalize().map_err(read_error)?;
-    let bytes = File::open(&path).and_then(|file| read_bounded(file, ANSWER_BYTES_MAX)).map_err(read_error)?;
-    let manifest: Manifest =
-        serde_json::from_slice(&bytes).map_err(|cause| CaptureError::Parse { path: path.clone(), cause })?;
+    let bytes = manifest_bytes(folder)?;
+    let manifest = parse_manifest(folder, &bytes)?;
+    let inside = folder.canonicalize().map_err(|cause| CaptureError::Read { path: folder.join(MANIFEST), cause })?;
 
     let mut reading = Reading { folder: inside, bytes_left: ALL_ANSWERS_BYTES_MAX, ..Reading::default() };
     let (renders, others): (Vec<_>, Vec<_>) =
         manifest.files.0.iter().partition(|question| question.kind() == Kind::Render);
     for question in others.into_iter().chain(renders) {
         if let Err(failure) = reading.take(question) {
-            reading.capture.telemetry.unavailable.push(question.unavailable(&failure));
+            reading.capture.telemetry.unavailable.push(unavailable(question, &failure));
         }
     }
     // An answer with another status may stand in both lists, here with its path somewhere in the text.
@@ -150,104 +124,16 @@ pub fn read(folder: &Path) -> Result<Capture, CaptureError> {
     Ok(reading.finish())
 }
 
-impl Question<'_> {
-    fn kind(&self) -> Kind {
-        let path = self.path_asked();
-        match self.server.as_str() {
-            "prometheus" if path.ends_with("/api/v1/query_range") || path.ends_with("/api/v1/query") => Kind::Metrics,
-            "prometheus" if path.ends_with("/api/v1/query_exemplars") => Kind::Exemplars,
-            "tempo" if path.contains("/api/v2/traces/") || path.contains("/api/traces/") => Kind::Trace,
-            "tempo" if path.ends_with("/api/search") => Kind::Search,
-            "pyroscope" if path.ends_with("/querier.v1.QuerierService/SelectMergeStacktraces") => Kind::Stacktraces,
-            "pyroscope" if path.ends_with("/render") => Kind::Render,
-            "loki" if path.ends_with("/api/v1/query_range") || path.ends_with("/api/v1/query") => Kind::Logs,
-            _ => Kind::Other,
-        }
+fn unavailable(question: &Question, failure: &Failure) -> Unavailable {
+    let file = wire::cut_to(question.file.clone(), NAME_BYTES_MAX);
+    let path = wire::cut_to(question.path_asked().to_owned(), NAME_BYTES_MAX);
+    let mut reason = format!("{path} ({file}): {failure}");
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        reason.push_str(&format!(": {error}"));
+        cause = error.source();
     }
-
-    fn path_asked(&self) -> &str {
-        self.path.split_once('?').map_or(&self.path, |(path, _)| path)
-    }
-
-    /// Returns a parameter of the query, or of a form in the body.
-    fn parameter(&self, name: &str) -> Option<String> {
-        let form: String = self.body.and_then(|body| serde_json::from_str(body.get()).ok()).unwrap_or_default();
-        let query = self.path.split_once('?').map_or("", |(_, query)| query);
-        let of = |text: &str| {
-            let mut pairs = url::form_urlencoded::parse(text.as_bytes());
-            pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-        };
-        of(query).or_else(|| of(&form))
-    }
-
-    /// Reads what the profile is of from the body of `SelectMergeStacktraces`.
-    fn subject_in_body(&self) -> Result<ProfileSubject, Failure> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body {
-            #[serde(rename = "profileTypeID", alias = "profileTypeId")]
-            profile_type: String,
-            label_selector: String,
-            start: Integer,
-            end: Integer,
-        }
-        let body = self.body.ok_or(Failure::Question("anything: it has no body"))?;
-        let body: Body = wire::from_json("the question", body.get().as_bytes())?;
-        subject(body.profile_type, &body.label_selector, body.start.0 as f64, body.end.0 as f64)
-    }
-
-    /// Reads what the profile is of from the parameters of `/render`: `query=<type>{<selector>}&from=..&until=..`.
-    fn subject_in_parameters(&self) -> Result<ProfileSubject, Failure> {
-        let query = self.parameter("query").ok_or(Failure::Question("what profile it is of"))?;
-        let (profile_type, selector) = query.split_at(query.find('{').unwrap_or(query.len()));
-        let number = |name| self.parameter(name).and_then(|text| text.parse::<f64>().ok());
-        let (Some(from), Some(until)) = (number("from"), number("until")) else {
-            return Err(Failure::Question("from when until when, as numbers"));
-        };
-        subject(profile_type.to_owned(), selector, from, until)
-    }
-
-    fn unavailable(&self, failure: &Failure) -> Unavailable {
-        let file = wire::cut_to(self.file.clone(), NAME_BYTES_MAX);
-        let path = wire::cut_to(self.path_asked().to_owned(), NAME_BYTES_MAX);
-        let mut reason = format!("{path} ({file}): {failure}");
-        let mut cause = failure.source();
-        while let Some(error) = cause {
-            reason.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        Unavailable { backend: wire::cut_to(self.server.clone(), NAME_BYTES_MAX), reason: wire::cut(reason) }
-    }
-}
-
-fn subject(profile_type: String, selector: &str, from: f64, until: f64) -> Result<ProfileSubject, Failure> {
-    let service = ["service_name", "service", "app"].iter().find_map(|label| label_in(selector, label));
-    let service = service.ok_or(Failure::Question("what service the profile is of"))?;
-    let times = wire::time_of_any_unit(from).zip(wire::time_of_any_unit(until));
-    let (from, until) = times.ok_or(Failure::Question("times within 1678 to 2261"))?;
-    Ok(ProfileSubject { service: wire::cut(service), profile_type: wire::cut(profile_type), from, until })
-}
-
-/// Returns the value that a selector such as `{service_name="auth", region!="eu"}` asks of a label to be equal to.
-fn label_in(selector: &str, label: &str) -> Option<String> {
-    let mut rest = selector.trim().trim_start_matches('{');
-    loop {
-        let (name, matching) = rest.split_at(rest.find(['=', '!', '}'])?);
-        let (operator, quoted) = matching.split_at(matching.find('"')?);
-        let mut value = String::new();
-        let mut letters = quoted.char_indices().skip(1);
-        let end = loop {
-            match letters.next()? {
-                (at, '"') => break at + 1,
-                (_, '\\') => value.push(letters.next()?.1),
-                (_, letter) => value.push(letter),
-            }
-        };
-        if name.trim().trim_matches('"') == label && operator.trim() == "=" {
-            return Some(value);
-        }
-        rest = quoted[end..].trim_start().strip_prefix(',')?;
-    }
+    Unavailable { backend: wire::cut_to(question.server.clone(), NAME_BYTES_MAX), reason: wire::cut(reason) }
 }
 
 /// A recording while its answers are taken in.
@@ -305,7 +191,7 @@ impl Reading {
                 self.capture.found_traces.extend(found.into_iter().filter(|found| self.traces.insert(found.trace_id)));
             }
             Kind::Stacktraces | Kind::Render => {
-                let subject = subject.ok_or(Failure::Question("what profile it is of"))?;
+                let subject = subject.ok_or(QuestionError::Silent("what profile it is of"))?;
                 telemetry.profiles.push(pyroscope::profile(&body, subject.clone())?);
                 self.profiles.insert(subject);
             }
@@ -538,24 +424,6 @@ mod tests {
         for text in ["", "[]", "{}", r#"{"files":[{}]}"#, r#"{"files":[{"file":1}]}"#] {
             fs::write(folder.path().join("manifest.json"), text).unwrap();
             assert!(matches!(read(folder.path()), Err(CaptureError::Parse { .. })), "{text}");
-        }
-    }
-
-    #[test]
-    fn labels_of_a_selector() {
-        for (selector, expected) in [
-            (r#"{service_name="auth"}"#, Some("auth")),
-            (r#" { region =~ "a|b\"," , service_name = "a\"b" }"#, Some("a\"b")),
-            (r#"{"service_name"="auth",}"#, Some("auth")),
-            (r#"{service_name!="auth"}"#, None),
-            (r#"{service_name=~"auth|cart"}"#, None),
-            (r#"{service_name=auth}"#, None),
-            (r#"{service_name="auth"#, None),
-            (r#"{service_name="é\"#, None),
-            ("{}", None),
-            ("", None),
-        ] {
-            assert_eq!(label_in(selector, "service_name").as_deref(), expected, "{selector}");
         }
     }
 

@@ -7,13 +7,15 @@
 //! | Pyroscope | `SelectMergeStacktraces`, `/render` |
 //! | Loki | streams, matrix, vector |
 //!
-//! [`capture`] reads a folder of such answers.
+//! [`capture`] reads a folder of such answers, whose questions ([`question`]) say what each answer is; [`packed`] makes one file of it.
 //!
 //! All of it is foreign: every decoder takes any bytes, never panics, and its work and its memory grow no faster than the answer. Texts are cut to [`wire::TEXT_BYTES_MAX`], with `…` in the place of what is missing.
 
 pub mod capture;
 pub mod loki;
+pub mod packed;
 pub mod prometheus;
 pub mod pyroscope;
+mod question;
 pub mod tempo;
 pub mod wire;

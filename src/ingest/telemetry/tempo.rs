@@ -37,6 +37,8 @@ pub struct FoundTrace {
     /// None while the server has no root span.
     pub root_service: Option<String>,
     pub root_name: Option<String>,
+    /// Of the first span that the search was for, when it selected the names.
+    pub span_name: Option<String>,
     pub services: BTreeMap<String, SpanCounts>,
 }
 
@@ -214,7 +216,7 @@ pub fn trace(body: &[u8]) -> Result<Trace, AnswerError> {
     Ok(Trace { spans, partial })
 }
 
-/// Reads the answer to `api/search`. The spans that a search shows of each trace are left out.
+/// Reads the answer to `api/search`. Of the spans that a search shows of each trace, only the first one's name is read.
 pub fn search(body: &[u8]) -> Result<Vec<FoundTrace>, AnswerError> {
     #[derive(Deserialize)]
     struct RawSearch {
@@ -233,6 +235,17 @@ pub fn search(body: &[u8]) -> Result<Vec<FoundTrace>, AnswerError> {
         duration_ms: Integer,
         #[serde(default)]
         service_stats: BTreeMap<String, RawCounts>,
+        #[serde(default)]
+        span_sets: Vec<RawSpanSet>,
+    }
+    #[derive(Deserialize)]
+    struct RawSpanSet {
+        #[serde(default)]
+        spans: Vec<RawMatched>,
+    }
+    #[derive(Deserialize)]
+    struct RawMatched {
+        name: Option<String>,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -261,6 +274,7 @@ pub fn search(body: &[u8]) -> Result<Vec<FoundTrace>, AnswerError> {
             duration_ms: count(raw.duration_ms)?,
             root_service: raw.root_service_name.filter(|_| has_root).map(wire::cut),
             root_name: raw.root_trace_name.filter(|_| has_root).map(wire::cut),
+            span_name: raw.span_sets.into_iter().flat_map(|set| set.spans).find_map(|span| span.name).map(wire::cut),
             services,
         })
     };

@@ -1,0 +1,174 @@
+//! Asking servers about a run: which questions, and what is found out to ask them.
+//!
+//! Given only addresses: which services there are, how each server names them, which metrics are theirs and which kinds of profiles
+//! there are is asked first. Then each server is asked for what a diagnosis looks at, part by part of the run: the times of findings
+//! and the rest. All answers are kept as they come ([`recorder`]) and read by [`crate::ingest::telemetry::capture`].
+//!
+//! | server | found out first | asked then |
+//! |---|---|---|
+//! | Prometheus | values of the labels that name services, names of their metrics | each metric over the run, exemplars |
+//! | Tempo | services, which of them requests enter by | slow, failed and other traces of each part |
+//! | Pyroscope | services, kinds of profiles | each kind of each service over each part |
+//! | Loki | the label that names services | counts by level, all lines or evenly spread ones |
+//!
+//! Nothing goes to an address that was not given. All of it ends within a time that is given; what was not answered by then is named.
+
+pub mod access;
+pub mod client;
+mod loki;
+mod prometheus;
+mod pyroscope;
+pub mod recorder;
+mod selectors;
+mod tempo;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::model::time::Timestamp;
+use access::{Access, Server};
+use client::{Client, ClientError};
+use recorder::Recorder;
+
+/// Services that are asked about; more are of other systems.
+const SERVICES_MAX: usize = 60;
+
+/// Where the servers are.
+#[derive(Debug, Clone)]
+pub struct Servers {
+    pub access: BTreeMap<Server, Access>,
+    /// Which services are asked about; none: all that took part in traces, else all that are known.
+    pub services: Vec<String>,
+    /// For all questions together.
+    pub time_limit: Duration,
+}
+
+/// A part of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Part {
+    pub name: String,
+    #[serde(rename = "start")]
+    pub from: Timestamp,
+    #[serde(rename = "end")]
+    pub until: Timestamp,
+}
+
+impl Part {
+    pub fn seconds(&self) -> f64 {
+        self.until.seconds_since(self.from)
+    }
+
+    /// Cuts it into equal parts.
+    fn slices(&self, count: usize) -> impl Iterator<Item = Part> + '_ {
+        let nanoseconds = self.until.0 - self.from.0;
+        let at = move |index: usize| Timestamp(self.from.0 + (nanoseconds as i128 * index as i128 / count as i128) as i64);
+        (0..count).map(move |index| Part { name: self.name.clone(), from: at(index), until: at(index + 1) })
+    }
+}
+
+/// What is asked about.
+pub struct Wanted<'a> {
+    pub run: Part,
+    /// Its parts, in order: profiles and traces are asked for each.
+    pub parts: Vec<Part>,
+    /// Which metrics are asked for first, by their names.
+    pub is_vital: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Labels that name a service in metrics, most specific first.
+    pub service_labels: &'a [&'a str],
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("failed to prepare asking {server}")]
+    Client {
+        server: &'static str,
+        #[source]
+        cause: ClientError,
+    },
+    #[error("failed to keep the servers' answers")]
+    Keep(#[source] io::Error),
+}
+
+/// Asks the servers, and keeps their answers in `folder`, which has to be there and empty.
+///
+/// Only what is wrong on this side is an error; a server that fails is named in the manifest. `answers_count` counts on meanwhile.
+pub fn record(
+    servers: &Servers,
+    wanted: &Wanted,
+    folder: &Path,
+    answers_count: Arc<AtomicU64>,
+) -> Result<(), RecordError> {
+    let mut clients = BTreeMap::new();
+    for (server, access) in &servers.access {
+        let failed = |cause| RecordError::Client { server: server.name(), cause };
+        clients.insert(*server, Client::new(access.clone()).map_err(failed)?);
+    }
+    let recorder = Recorder::new(folder, clients, Instant::now() + servers.time_limit, answers_count);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(RecordError::Keep)?;
+    let services = runtime.block_on(ask_all(&recorder, servers, wanted));
+    recorder.finish(&wanted.run, &services, &wanted.parts).map_err(RecordError::Keep)
+}
+
+/// Returns the services that were asked about.
+async fn ask_all(recorder: &Recorder, servers: &Servers, wanted: &Wanted<'_>) -> Vec<String> {
+    let run = &wanted.run;
+    let (traced, profiled, logged, labelled) = futures::join!(
+        tempo::services(recorder, run),
+        pyroscope::known(recorder, run),
+        loki::labels(recorder, run),
+        prometheus::labels(recorder, wanted),
+    );
+    let services = services(recorder, servers, &traced, &profiled.services, &logged);
+    let found = prometheus::exemplars(recorder, wanted, &labelled, &services).await;
+    futures::join!(
+        prometheus::ask(recorder, wanted, &labelled, &services),
+        tempo::ask(recorder, wanted, &services, &found),
+        pyroscope::ask(recorder, wanted, &profiled, &services),
+        loki::ask(recorder, wanted, &logged, &services),
+    );
+    services
+}
+
+/// Says which services are asked about: those that the user names, those that took part in traces, or all that send anything.
+fn services(
+    recorder: &Recorder,
+    servers: &Servers,
+    traced: &BTreeSet<String>,
+    profiled: &BTreeSet<String>,
+    logged: &BTreeMap<String, BTreeSet<String>>,
+) -> Vec<String> {
+    if !servers.services.is_empty() {
+        return servers.services.clone();
+    }
+    let mut known: Vec<String> = traced.iter().cloned().collect();
+    if known.is_empty() {
+        let logged = loki::SERVICE_LABELS.iter().find_map(|label| logged.get(*label));
+        known = profiled.iter().chain(logged.into_iter().flatten()).cloned().collect::<BTreeSet<_>>().into_iter().collect();
+    }
+    if known.len() > SERVICES_MAX {
+        for server in Server::ALL.into_iter().filter(|server| recorder.has(*server)).take(1) {
+            let what = format!(
+                "{} services are known, and only the first {SERVICES_MAX} were asked about: name those of this test as services in [telemetry]",
+                known.len()
+            );
+            recorder.miss(server, &what);
+        }
+        known.truncate(SERVICES_MAX);
+    }
+    known
+}
+
+fn seconds(time: Timestamp) -> i64 {
+    time.0.div_euclid(1_000_000_000)
+}
+
+fn milliseconds(time: Timestamp) -> i64 {
+    time.0.div_euclid(1_000_000)
+}

@@ -1,0 +1,248 @@
+//! What Tempo is asked: by which services requests come in, and of each part of the run slow, failed and other traces.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use futures::StreamExt;
+use serde::Deserialize;
+
+use super::access::Server::Tempo;
+use super::client::{AT_ONCE, Question};
+use super::recorder::Recorder;
+use super::selectors::is_any;
+use super::{Part, Wanted, seconds};
+use crate::ingest::telemetry::tempo::{FoundTrace, search as read_search, trace as read_trace};
+use crate::model::telemetry::{Span, SpanKind};
+
+/// Traces that are looked into to learn where requests come in.
+const FIRST_TRACES: usize = 8;
+/// A search gives the first that it finds, which are not the slowest: all of a part are searched.
+const FOUND_MAX: usize = 4_000;
+/// A longer part is searched in pieces, so that what is found first is not all of its beginning.
+const SLICE_SECONDS: f64 = 60.0;
+const SLICES_MAX: usize = 6;
+/// Of each route and part.
+const SLOWEST: usize = 4;
+const SPREAD: usize = 5;
+/// Of each part.
+const FAILED: usize = 25;
+const TRACES_OF_PART_MAX: usize = 90;
+const TRACES_MAX: usize = 500;
+
+/// Returns the services that have sent spans.
+pub async fn services(recorder: &Recorder, run: &Part) -> BTreeSet<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Values {
+        #[serde(default)]
+        tag_values: Vec<TagValue>,
+    }
+    #[derive(Deserialize)]
+    struct TagValue {
+        value: String,
+    }
+    let question = Question::get(Tempo, "/api/v2/search/tag/resource.service.name/values", &span(run));
+    let Some(body) = recorder.ask("services", question).await else { return BTreeSet::new() };
+    let values: Option<Values> = serde_json::from_slice(&body).ok();
+    values.into_iter().flat_map(|values| values.tag_values).map(|tag| tag.value).collect()
+}
+
+/// Asks for traces of each part; `exemplars`: traces that are known already to be worth it.
+pub async fn ask(recorder: &Recorder, wanted: &Wanted<'_>, services: &[String], exemplars: &[[u8; 16]]) {
+    if !recorder.has(Tempo) {
+        return;
+    }
+    let Some(api) = Api::of(recorder, wanted, services).await else { return };
+    let requests = match &api.entrances[..] {
+        [] => "kind=server".to_owned(),
+        entrances => format!("{} && kind=server", is_any("resource.service.name", entrances)),
+    };
+    let mut chosen: BTreeSet<[u8; 16]> = exemplars.iter().copied().collect();
+    for part in &wanted.parts {
+        let all = search(recorder, &format!("{{{requests}}}"), part, "all").await;
+        let failed = search(recorder, &format!("{{{requests} && status=error}}"), part, "failed").await;
+        let failed: Vec<&FoundTrace> = failed.iter().collect();
+        let of_part = choose(&all).into_iter().chain(spread(&failed, FAILED)).map(|found| found.trace_id);
+        chosen.extend(of_part.take(TRACES_OF_PART_MAX));
+    }
+    if chosen.len() > TRACES_MAX {
+        recorder.miss(Tempo, &format!("of {} traces that were chosen only {TRACES_MAX} were asked for", chosen.len()));
+    }
+    let traces = chosen.into_iter().filter(|id| !api.known.contains(id)).take(TRACES_MAX);
+    let asked = traces.map(|id| api.trace(recorder, id));
+    futures::stream::iter(asked).buffer_unordered(AT_ONCE).map(drop).collect::<()>().await;
+}
+
+/// How this server is asked for a trace, and where requests come in.
+struct Api {
+    path: &'static str,
+    entrances: Vec<String>,
+    known: BTreeSet<[u8; 16]>,
+}
+
+impl Api {
+    /// Looks into some traces of the run.
+    async fn of(recorder: &Recorder, wanted: &Wanted<'_>, services: &[String]) -> Option<Api> {
+        let of_services = if services.is_empty() {
+            "{kind=server}".to_owned()
+        } else {
+            format!("{{{} && kind=server}}", is_any("resource.service.name", services))
+        };
+        let mut parameters = span(&wanted.run);
+        parameters.extend([("q", of_services), ("limit", FIRST_TRACES.to_string())]);
+        let body = recorder.ask("search-first", Question::get(Tempo, "/api/search", &parameters)).await?;
+        let found = read_search(&body).ok()?;
+        let mut api = Api { path: "/api/v2/traces", entrances: Vec::new(), known: BTreeSet::new() };
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for found in &found {
+            let mut answer = recorder.ask_for_status("trace", trace_question(api.path, found.trace_id)).await?;
+            // Before Tempo 2.5 there was only the first version.
+            if answer.status == 404 && api.known.is_empty() {
+                api.path = "/api/traces";
+                answer = recorder.ask_for_status("trace", trace_question(api.path, found.trace_id)).await?;
+            }
+            let Ok(trace) = read_trace(&answer.body) else { continue };
+            api.known.insert(found.trace_id);
+            entrances(&trace.spans).into_iter().for_each(|service| *counts.entry(service).or_default() += 1);
+        }
+        api.entrances = counts.into_keys().filter(|service| services.is_empty() || services.contains(service)).collect();
+        Some(api)
+    }
+
+    async fn trace(&self, recorder: &Recorder, id: [u8; 16]) {
+        let name = format!("trace-{}", hex(id));
+        let _body = recorder.ask(&name, trace_question(self.path, id)).await;
+    }
+}
+
+/// Returns the services of the spans that answer requests from outside of what the trace shows.
+fn entrances(spans: &[Span]) -> BTreeSet<String> {
+    let by_id: HashMap<[u8; 8], &Span> = spans.iter().map(|span| (span.span_id, span)).collect();
+    let is_inner = |span: &Span| {
+        let mut above = span.parent_id.and_then(|id| by_id.get(&id).copied());
+        // A trace is foreign: its parents may go in circles.
+        for _ in 0..spans.len() {
+            match above {
+                Some(one) if one.kind == SpanKind::Server => return true,
+                Some(one) => above = one.parent_id.and_then(|id| by_id.get(&id).copied()),
+                None => return false,
+            }
+        }
+        true
+    };
+    let outer = spans.iter().filter(|span| span.kind == SpanKind::Server && !is_inner(span));
+    outer.map(|span| span.service.clone()).collect()
+}
+
+async fn search(recorder: &Recorder, query: &str, part: &Part, which: &str) -> Vec<FoundTrace> {
+    let slices = ((part.seconds() / SLICE_SECONDS).ceil() as usize).clamp(1, SLICES_MAX);
+    let asked = part.slices(slices).enumerate().map(|(index, slice)| {
+        let mut parameters = span(&slice);
+        // Without `select` an answer leaves out the spans' names, by which routes are told apart.
+        let query = format!("{query} | select(name, span.http.response.status_code)");
+        let limit = (FOUND_MAX / slices).to_string();
+        parameters.extend([("q", query), ("limit", limit), ("spss", "1".to_owned())]);
+        let name = format!("search-{which}-{}-{index}", part.name);
+        async move { recorder.ask(&name, Question::get(Tempo, "/api/search", &parameters)).await }
+    });
+    let bodies: Vec<Option<Vec<u8>>> = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
+    bodies.iter().flatten().flat_map(|body| read_search(body).unwrap_or_default()).collect()
+}
+
+/// Picks the slowest of each route, and some of all its durations: a route that few requests take is not crowded out.
+fn choose(all: &[FoundTrace]) -> Vec<&FoundTrace> {
+    let mut routes: BTreeMap<&str, Vec<&FoundTrace>> = BTreeMap::new();
+    for found in all {
+        let route = found.span_name.as_deref().or(found.root_name.as_deref()).unwrap_or_default();
+        routes.entry(route).or_default().push(found);
+    }
+    let mut lists: Vec<Vec<&FoundTrace>> = Vec::new();
+    for mut found in routes.into_values() {
+        found.sort_by_key(|trace| (std::cmp::Reverse(trace.duration_ms), trace.trace_id));
+        let slowest = found.iter().copied().take(SLOWEST);
+        lists.push(slowest.chain(spread(&found, SPREAD)).collect());
+    }
+    // One of each route in turn, so that a bound leaves out no route.
+    let longest = lists.iter().map(Vec::len).max().unwrap_or_default();
+    (0..longest).flat_map(|index| lists.iter().filter_map(move |list| list.get(index).copied())).collect()
+}
+
+/// Picks `count` at even distances, the first and the last among them.
+fn spread<'t>(list: &[&'t FoundTrace], count: usize) -> Vec<&'t FoundTrace> {
+    if list.len() <= count {
+        return list.to_vec();
+    }
+    (0..count).map(|index| list[index * (list.len() - 1) / (count - 1)]).collect()
+}
+
+fn trace_question(path: &str, id: [u8; 16]) -> Question {
+    Question::get(Tempo, &format!("{path}/{}", hex(id)), &[])
+}
+
+fn hex(id: [u8; 16]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn span(part: &Part) -> Vec<(&'static str, String)> {
+    vec![("start", seconds(part.from).to_string()), ("end", (seconds(part.until) + 1).to_string())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::time::Timestamp;
+
+    fn spans(of: &[(u8, u8, &str, SpanKind)]) -> Vec<Span> {
+        let one = |(id, parent, service, kind): &(u8, u8, &str, SpanKind)| Span {
+            trace_id: [1; 16],
+            span_id: [*id; 8],
+            parent_id: (*parent > 0).then_some([*parent; 8]),
+            service: (*service).to_owned(),
+            name: String::new(),
+            kind: *kind,
+            start: Timestamp(0),
+            end: Timestamp(1),
+            is_error: false,
+            attributes: BTreeMap::new(),
+        };
+        of.iter().map(one).collect()
+    }
+
+    #[test]
+    fn requests_come_in_where_no_server_is_above() {
+        use SpanKind::{Client, Internal, Server};
+        let trace = spans(&[
+            (1, 9, "gate", Server),
+            (2, 1, "gate", Client),
+            (3, 2, "cart", Server),
+            (4, 4, "own parent", Server),
+            (5, 6, "circle", Internal),
+            (6, 5, "circle", Server),
+        ]);
+        assert_eq!(entrances(&trace), BTreeSet::from(["gate".to_owned()]));
+        assert!(entrances(&[]).is_empty());
+    }
+
+    fn found(route: &str, duration_ms: u64) -> FoundTrace {
+        FoundTrace {
+            trace_id: [duration_ms as u8; 16],
+            start: Timestamp(0),
+            duration_ms,
+            root_service: None,
+            root_name: None,
+            span_name: Some(route.to_owned()),
+            services: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn the_slowest_and_some_of_all_durations_of_each_route() {
+        let mut all: Vec<FoundTrace> = (0..100).map(|ms| found("GET /a", ms)).collect();
+        all.push(found("GET /rare", 3));
+        let chosen: Vec<(&str, u64)> =
+            choose(&all).iter().map(|found| (found.span_name.as_deref().unwrap(), found.duration_ms)).collect();
+        assert_eq!(chosen[..3], [("GET /a", 99), ("GET /rare", 3), ("GET /a", 98)]);
+        let of_a: Vec<u64> = chosen.iter().filter(|(route, _)| *route == "GET /a").map(|(_, ms)| *ms).collect();
+        assert_eq!(of_a, [99, 98, 97, 96, 99, 75, 50, 25, 0]);
+        assert!(choose(&[]).is_empty());
+    }
+}
