@@ -3,6 +3,7 @@
 //! A finished file, a growing one, stdin and the pods of one run all take this path; nothing else joins the rooms.
 
 pub mod baseline;
+pub mod evidence;
 mod keeping;
 pub mod live;
 pub mod observe;
@@ -11,9 +12,8 @@ pub mod query;
 mod reading;
 mod run_id;
 pub mod watch;
-mod why;
+pub mod why;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,7 +24,9 @@ use crate::detect::judge::{judge_against, judge_within};
 use crate::detect::objectives::objectives;
 use crate::detect::{phases, summaries, threshold_windows, thresholds};
 use crate::ingest::input::{Input, SampleInput};
+use crate::ingest::servers::RecordError;
 use crate::ingest::telemetry::capture::CaptureError;
+use crate::ingest::telemetry::packed::PackError;
 use crate::model::blocks::BlockSeries;
 use crate::model::metric::{MetricDeclaration, MetricKind, Submetric, ThresholdSource, Unit, builtin};
 use crate::model::report::{
@@ -46,6 +48,7 @@ use crate::tables::summary_figures::summary_figures;
 use crate::tables::timeline::timeline;
 
 use baseline::{Baseline, KnownRun};
+use evidence::Source;
 pub use keeping::Keep;
 use keeping::{Keeper, Writers, commit};
 use live::Live;
@@ -65,6 +68,12 @@ pub enum EngineError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("failed to pack the servers' answers")]
+    Pack(#[from] PackError),
+    #[error("failed to hold the servers' answers")]
+    Answers(#[source] std::io::Error),
 }
 
 /// What the user says of the run, and what the clock says.
@@ -81,8 +90,8 @@ pub struct Request {
     pub baseline: Baseline,
     /// Who watches while the run is read.
     pub live: Option<Arc<Live>>,
-    /// A folder of what the servers answered about the run.
-    pub capture: Option<PathBuf>,
+    /// Where what the servers said about the run comes from; none: what was kept beside an earlier analysis of it.
+    pub evidence: Option<Source>,
     /// Who is told what is known before the end; none where the end is near anyway.
     pub teller: Option<Teller>,
 }
@@ -170,11 +179,17 @@ fn read_and_judge(
     if let Some(found) = past::found_over_the_runs(&history, &earlier, &report) {
         report.history = Some(found);
     }
-    if let Some(folder) = &request.capture {
-        why::explain(&mut report, folder)?;
-    }
+    let kept_answers = match (&request.evidence, keep) {
+        (None, Some(keep)) => why::kept(keep.store, &report.run.id)?,
+        _ => None,
+    };
+    let evidence = match request.evidence.as_ref().or(kept_answers.as_ref()) {
+        Some(source) => why::explain(&mut report, source)?,
+        None => None,
+    };
     if let (Some(writers), Some(keep)) = (writers, keep) {
-        commit(writers, &aggregate, &report, &blocks, keep)?;
+        let answers = evidence.map(|evidence| why::to_keep(&mut report, &evidence)).transpose()?.flatten();
+        commit(writers, &aggregate, &report, &blocks, answers, keep)?;
     }
     Ok(Analysis { report, frames })
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 
 use crate::engine::baseline::Baseline;
+use crate::engine::evidence::Source;
 use crate::engine::live::Live;
 use crate::engine::watch::Teller;
 use crate::engine::{self, Keep, Request};
@@ -16,7 +17,7 @@ use crate::ingest::bytes::End;
 use crate::ingest::folder;
 use crate::ingest::input::{self, Input};
 use crate::model::metric::ThresholdSource;
-use crate::model::report::{AnalysisReport, Skipped, VerdictKind};
+use crate::model::report::{AnalysisReport, VerdictKind};
 use crate::model::run::RunLabels;
 use crate::model::threshold::Expression;
 use crate::model::time::Timestamp;
@@ -29,6 +30,7 @@ use super::config::{Config, ObjectiveConfig, QuietSeconds};
 use super::confirm::Confirm;
 use super::fail_on::FailOnArgument;
 use super::known_run::known_run;
+use super::servers::ServersArgument;
 use super::{StoreArgument, UsageError, attempt, exit, key_value, nanoseconds, progress};
 
 #[derive(Debug, clap::Args)]
@@ -65,9 +67,12 @@ pub struct Analyze {
     /// What the run is judged against: auto (the last comparable run of the store), none, a run, or files of one.
     #[arg(long, value_name = "auto|none|RUN|FILE", default_value = "auto")]
     baseline: String,
-    /// A folder of what Prometheus, Tempo, Pyroscope and Loki answered about the run: says why, with the evidence.
+    /// A folder of what Prometheus, Tempo, Pyroscope and Loki answered about the run, in the place of asking them: says why,
+    /// with the evidence.
     #[arg(long, value_name = "DIR")]
     capture: Option<PathBuf>,
+    #[command(flatten)]
+    servers: ServersArgument,
     #[command(flatten)]
     answer: Answer,
     #[command(flatten)]
@@ -86,6 +91,7 @@ const EXAMPLES: &str = "Examples:
   tidemark analyze pod-1.json pod-2.json pod-3.json
   tidemark analyze results/
   tidemark analyze --follow k6.json
+  tidemark analyze k6.json.gz --prometheus http://127.0.0.1:9090 --tempo http://127.0.0.1:3200
   tidemark analyze k6.json --confirm 2 -- k6 run --out json=k6.json script.js
   k6 run --out json=- script.js | tidemark analyze - --format json";
 
@@ -139,11 +145,12 @@ impl Analyze {
         }
         let folder::Expanded { paths, left_out } = self.expand(stop)?;
         let baseline = self.baseline(config, stop)?;
+        let evidence = self.evidence(config)?;
         let inputs = self.open(&paths, config, stop)?;
         let is_live = self.follow || paths.iter().any(|path| path == Path::new("-"));
         let live = (is_live && std::io::stderr().is_terminal()).then(Arc::<Live>::default);
         // Until the run is judged, the progress is shown and the attempt's folder is ours.
-        let shown = self.show_progress(&inputs, live.clone());
+        let shown = self.show_progress(&inputs, live.clone(), evidence.as_ref());
         let teller = is_live.then(|| {
             let write = shown.line_writer();
             Teller(Box::new(move |early| write(&early::told(early))))
@@ -151,12 +158,12 @@ impl Analyze {
         let attempt = attempt(now);
         let _claim = store.map(|store| store.claim(&attempt)).transpose()?;
         let keep = store.map(|store| Keep { store, attempt, now: Timestamp(nanoseconds(now)) });
-        let request = Request { k6_exit_code, teller, ..self.request(config, left_out, baseline, live) };
+        let request = Request { k6_exit_code, teller, evidence, left_out, baseline, live, ..self.request(config) };
         Ok(engine::analyze(inputs, &request, keep, stop)?.report)
     }
 
     /// What the command line says, and where it says nothing, the configuration.
-    fn request(&self, config: &Config, left_out: Vec<Skipped>, baseline: Baseline, live: Option<Arc<Live>>) -> Request {
+    fn request(&self, config: &Config) -> Request {
         let mut tags = config.tags.clone();
         tags.extend(self.tags.iter().cloned());
         let mut thresholds = crate::detect::thresholds::Thresholds::new();
@@ -182,12 +189,15 @@ impl Analyze {
             },
             thresholds,
             objectives: config.objectives.iter().map(ObjectiveConfig::objective).collect(),
-            k6_exit_code: None,
-            left_out,
-            baseline,
-            capture: self.capture.clone(),
-            live,
-            teller: None,
+            ..Request::default()
+        }
+    }
+
+    /// A folder is asked instead of the servers, wherever those stand.
+    fn evidence(&self, config: &Config) -> anyhow::Result<Option<Source>> {
+        match &self.capture {
+            Some(folder) => Ok(Some(Source::Folder(folder.clone()))),
+            None => Ok(self.servers.source(config)?),
         }
     }
 
@@ -235,7 +245,7 @@ impl Analyze {
     }
 
     /// `live`: none for files that are whole, since their end is near.
-    fn show_progress(&self, inputs: &[Input], live: Option<Arc<Live>>) -> progress::Shown {
+    fn show_progress(&self, inputs: &[Input], live: Option<Arc<Live>>, source: Option<&Source>) -> progress::Shown {
         // A summary is read when it is opened.
         let samples = |input: &Input| match input {
             Input::Samples(samples) => Some((PathBuf::from(&samples.name), samples.progress.clone())),
@@ -243,7 +253,7 @@ impl Analyze {
         };
         let (paths, read): (Vec<PathBuf>, Vec<_>) = inputs.iter().filter_map(samples).unzip();
         let total = if self.follow { None } else { progress::total_bytes(paths.iter().map(PathBuf::as_path)) };
-        progress::show(read, total, live)
+        progress::show(read, total, live, source)
     }
 
     fn exit_code(&self, config: &Config, k6_exit_code: Option<i32>, report: &AnalysisReport) -> u8 {

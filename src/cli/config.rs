@@ -12,6 +12,7 @@ use crate::model::report::Objective;
 use crate::model::threshold::Expression;
 
 use super::fail_on::FailOn;
+use super::telemetry_config::TelemetryConfig;
 
 pub const FILE_NAME: &str = "tidemark.toml";
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub baselines: Option<String>,
     /// What `prune` keeps. Default: nothing is deleted.
     pub retention: RetentionConfig,
+    /// Where the servers are that know what the system did meanwhile. Default: none is asked.
+    pub telemetry: TelemetryConfig,
 }
 
 /// What `prune` keeps when its options do not say.
@@ -177,6 +180,7 @@ pub fn load(explicit: Option<&Path>, folder: &Path) -> Result<Config, ConfigErro
     let here = |folder: String| beside.join(folder).display().to_string();
     config.store = config.store.map(|store| if store.contains("://") { store } else { here(store) });
     config.baselines = config.baselines.map(here);
+    config.telemetry.files_are_relative_to(beside);
     Ok(config)
 }
 

@@ -4,6 +4,7 @@ mod accuracy;
 mod analyze;
 mod answer;
 mod baseline;
+mod capture;
 mod carry;
 mod compare;
 pub mod config;
@@ -18,6 +19,8 @@ mod prune;
 mod query;
 mod report;
 mod schema;
+mod servers;
+mod telemetry_config;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -72,6 +75,8 @@ enum Verb {
     Prune(prune::Prune),
     /// Try our detectors on labelled cases: cases from stdin, verdicts to stdout.
     Accuracy(accuracy::Accuracy),
+    /// Ask Prometheus, Tempo, Pyroscope and Loki about a kept run, and say why.
+    Capture(capture::Capture),
     /// Ask what the servers answered about a run: profiles, traces, metrics, log lines.
     Observe(observe::Observe),
     /// Write the JSON Schema of the configuration or the report to stdout.
@@ -175,7 +180,8 @@ fn run_verb(arguments: Arguments) -> anyhow::Result<u8> {
         Verb::Prune(prune) => prune.run(&config()?),
         Verb::Query(query) => query.run(&config()?),
         Verb::Accuracy(accuracy) => accuracy.run(),
-        Verb::Observe(observe) => observe.run(),
+        Verb::Capture(capture) => capture.run(&config()?),
+        Verb::Observe(observe) => observe.run(&config()?),
         Verb::Schema(schema) => schema.run(),
         Verb::Completions { shell } => print(&manual::completions(shell, command())).map(|()| 0),
         Verb::Man => print(&manual::page(command())?).map(|()| 0),
@@ -202,6 +208,8 @@ fn command() -> clap::Command {
 fn code_of(error: &anyhow::Error) -> u8 {
     use crate::engine::EngineError;
     use crate::engine::query::AskError;
+    use crate::ingest::servers::RecordError;
+    use crate::ingest::telemetry::packed::PackError;
     match error.downcast_ref::<AskError>() {
         Some(AskError::Run(_)) => return exit::USAGE,
         Some(AskError::Store(_)) => return exit::OUTSIDE_FAILED,
@@ -212,10 +220,16 @@ fn code_of(error: &anyhow::Error) -> u8 {
         return code_of_query(error);
     }
     match error.downcast_ref::<EngineError>() {
-        Some(EngineError::Store(_) | EngineError::Spill(_)) => return exit::OUTSIDE_FAILED,
-        Some(EngineError::NothingRead { .. } | EngineError::SeveralSummaries { .. } | EngineError::Capture(_)) => {
-            return exit::BAD_INPUT;
-        }
+        Some(EngineError::Store(_) | EngineError::Spill(_) | EngineError::Answers(_)) => return exit::OUTSIDE_FAILED,
+        Some(EngineError::Record(RecordError::Client { .. })) => return exit::USAGE,
+        Some(EngineError::Record(RecordError::Keep(_))) => return exit::OUTSIDE_FAILED,
+        Some(EngineError::Pack(PackError::Read(_) | PackError::TooLarge)) => return exit::OUTSIDE_FAILED,
+        Some(
+            EngineError::NothingRead { .. }
+            | EngineError::SeveralSummaries { .. }
+            | EngineError::Capture(_)
+            | EngineError::Pack(PackError::Manifest(_)),
+        ) => return exit::BAD_INPUT,
         None => {}
     }
     match error.downcast_ref::<BundleError>() {

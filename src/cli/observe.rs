@@ -2,21 +2,34 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use chrono::{DateTime, NaiveTime, Utc};
 use clap::Subcommand;
 
 use crate::diagnose::Window;
 use crate::diagnose::look::Look;
-use crate::engine::observe::Observed;
+use crate::engine::evidence::Source;
+use crate::engine::observe::{Asked, Observed};
+use crate::engine::why::{self as causes, Times};
+use crate::model::report::AnalysisReport;
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 use crate::report::columns::{cut_middle, pad};
 use crate::report::{flame, why};
 
-use super::{UsageError, print};
+use super::capture::NO_SERVER;
+use super::config::Config;
+use super::servers::ServersArgument;
+use super::{StoreArgument, UsageError, print};
 
 const ROWS_SHOWN: usize = 20;
 const NAME_COLUMNS: usize = 58;
+/// What `check` looks at.
+const CHECKED_SECONDS: f64 = 300.0;
+/// Times of a window that are looked at before it.
+const BEFORE: f64 = 3.0;
+const BEFORE_SECONDS_MIN: f64 = 60.0;
+const BEFORE_SECONDS_MAX: f64 = 3_600.0;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -26,11 +39,11 @@ pub struct Observe {
 }
 
 const EXAMPLES: &str = "Examples:
-  tidemark observe profile --capture DIR --service auth --from 10:05 --to 10:07
-  tidemark observe profile --capture DIR --service auth --from 10:05 --to 10:07 --format svg > flame.svg
-  tidemark observe traces --capture DIR --from 10:05 --to 10:07
-  tidemark observe logs --capture DIR --service cart --from 10:05 --to 10:07
-  tidemark observe check --capture DIR";
+  tidemark observe profile --service auth --run last --finding 1
+  tidemark observe profile --service auth --from 10:05 --to 10:07 --format svg > flame.svg
+  tidemark observe traces --from 10:05 --to 10:07 --tempo http://127.0.0.1:3200
+  tidemark observe logs --service cart --capture DIR --from 10:05 --to 10:07
+  tidemark observe check --prometheus http://127.0.0.1:9090 --loki http://127.0.0.1:3100";
 
 #[derive(Debug, Subcommand)]
 enum Question {
@@ -71,23 +84,39 @@ enum Question {
     },
     /// Which services the servers know, and what each of them knows.
     Check {
-        /// A folder of the servers' answers.
-        #[arg(long, value_name = "DIR")]
-        capture: PathBuf,
+        #[command(flatten)]
+        answers: Answers,
     },
+}
+
+/// Whose answers are looked at.
+#[derive(Debug, clap::Args)]
+struct Answers {
+    /// A folder of the servers' answers.
+    #[arg(long, value_name = "DIR", conflicts_with = "run")]
+    capture: Option<PathBuf>,
+    /// A kept run: looks at the answers that are kept beside it, or asks the servers about its time.
+    #[arg(long, value_name = "RUN")]
+    run: Option<String>,
+    #[command(flatten)]
+    servers: ServersArgument,
+    #[command(flatten)]
+    store: StoreArgument,
 }
 
 #[derive(Debug, clap::Args)]
 struct About {
-    /// A folder of the servers' answers.
-    #[arg(long, value_name = "DIR")]
-    capture: PathBuf,
+    #[command(flatten)]
+    answers: Answers,
     /// From when: 10:05, 10:05:30 (UTC, on the day of the run), or a date and time.
-    #[arg(long, value_name = "TIME")]
-    from: String,
+    #[arg(long, value_name = "TIME", requires = "to", required_unless_present = "finding")]
+    from: Option<String>,
     /// Until when.
-    #[arg(long, value_name = "TIME")]
-    to: String,
+    #[arg(long, value_name = "TIME", requires = "from")]
+    to: Option<String>,
+    /// In the time of a finding of the run: its number in the report, or its id. The last run's when no run is named.
+    #[arg(long, value_name = "N|ID", conflicts_with_all = ["from", "capture"])]
+    finding: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -103,41 +132,107 @@ enum ProfileFormat {
 }
 
 impl Observe {
-    pub fn run(self) -> anyhow::Result<u8> {
+    pub fn run(self, config: &Config) -> anyhow::Result<u8> {
         let told = match self.question {
             Question::Profile { about, of, kind, format } => {
-                let (observed, window) = about.read()?;
+                let (observed, window) = about.read(config)?;
                 profile(&observed.look(window), &of.service, &kind, format)?
             }
             Question::Traces { about, service } => {
-                let (observed, window) = about.read()?;
+                let (observed, window) = about.read(config)?;
                 traces(&observed.look(window), service.as_deref())?
             }
             Question::Metrics { about, of } => {
-                let (observed, window) = about.read()?;
+                let (observed, window) = about.read(config)?;
                 metrics(&observed.look(window), &of.service)?
             }
             Question::Logs { about, of } => {
-                let (observed, window) = about.read()?;
+                let (observed, window) = about.read(config)?;
                 logs(&observed.look(window), &of.service)?
             }
-            Question::Check { capture } => check(&Observed::read(&capture)?)?,
+            Question::Check { answers } => check(&answers.all(config)?)?,
         };
         print(told.as_bytes())?;
         Ok(0)
     }
 }
 
-impl About {
-    fn read(&self) -> anyhow::Result<(Observed, Window)> {
-        let observed = Observed::read(&self.capture)?;
-        let time = |text: &str| {
-            time(text, observed.run.from)
-                .ok_or_else(|| UsageError(format!("{text:?} is no time: give 10:05, 10:05:30 or 2026-11-24T10:05:00Z")))
+impl Answers {
+    /// Looks at all that is there: of the servers, at the last minutes.
+    fn all(&self, config: &Config) -> anyhow::Result<Observed> {
+        if let Some(folder) = &self.capture {
+            return Ok(Observed::gather(&Source::Folder(folder.clone()), None)?);
+        }
+        if self.run.is_some() {
+            let (source, report) = self.of_run(config)?;
+            return gather(&source, Some(asked(&report, None)?));
+        }
+        let until = Timestamp(super::nanoseconds(SystemTime::now()));
+        let run = Window { from: until.after_seconds(-CHECKED_SECONDS), until };
+        gather(&self.servers(config)?, Some(Asked { run, steady: run, window: None }))
+    }
+
+    fn servers(&self, config: &Config) -> anyhow::Result<Source> {
+        let reason = || UsageError(format!("{NO_SERVER}; or give --capture DIR or --run RUN"));
+        Ok(self.servers.source(config)?.ok_or_else(reason)?)
+    }
+
+    /// Returns what is kept beside a run, else its servers; and its report.
+    fn of_run(&self, config: &Config) -> anyhow::Result<(Source, AnalysisReport)> {
+        let store = self.store.open(config)?;
+        let manifest = super::find(&store, self.run.as_deref().unwrap_or("last"), config)?;
+        let report = store.report(&manifest)?;
+        let nothing = || {
+            let reason =
+                format!("nothing is kept beside run {} of what the servers said, and {NO_SERVER}", manifest.run_id);
+            UsageError(reason)
         };
-        let window = Window { from: time(&self.from)?, until: time(&self.to)? };
-        if window.seconds() <= 0.0 || window.shared_seconds(observed.run) <= 0.0 {
-            let run = observed.run;
+        let source = match causes::kept_beside(&store, &manifest)? {
+            Some(kept) => kept,
+            None => self.servers.source(config)?.ok_or_else(nothing)?,
+        };
+        Ok((source, report))
+    }
+}
+
+fn gather(source: &Source, asked: Option<Asked>) -> anyhow::Result<Observed> {
+    let _shown = super::progress::show_asking(source);
+    Ok(Observed::gather(source, asked)?)
+}
+
+fn asked(report: &AnalysisReport, window: Option<Window>) -> Result<Asked, UsageError> {
+    let times = causes::times_of(report);
+    let Times { run, steady } = times.ok_or_else(|| {
+        UsageError(format!("it is not known when run {} took place: only a summary of it was kept", report.run.id))
+    })?;
+    Ok(Asked { run, steady, window })
+}
+
+impl About {
+    fn read(&self, config: &Config) -> anyhow::Result<(Observed, Window)> {
+        let (observed, window) = match (&self.answers.capture, &self.answers.run, &self.finding) {
+            (Some(folder), ..) => {
+                let observed = Observed::gather(&Source::Folder(folder.clone()), None)?;
+                let window = self.window(observed.run.from)?;
+                (observed, window)
+            }
+            (None, None, None) => {
+                let window = self.window(today())?;
+                let source = self.answers.servers(config)?;
+                (gather(&source, Some(about(window)))?, window)
+            }
+            (None, _, finding) => {
+                let (source, report) = self.answers.of_run(config)?;
+                let run = asked(&report, None)?.run;
+                let window = match finding {
+                    Some(name) => time_of(&report, name, run)?,
+                    None => self.window(run.from)?,
+                };
+                (gather(&source, Some(asked(&report, Some(window))?))?, window)
+            }
+        };
+        let run = observed.run;
+        if window.seconds() <= 0.0 || window.shared_seconds(run) <= 0.0 {
             return Err(UsageError(format!(
                 "nothing is known from {} to {}: the answers are of {} to {}",
                 window.from, window.until, run.from, run.until
@@ -146,6 +241,48 @@ impl About {
         }
         Ok((observed, window))
     }
+
+    /// `day`: of times without a date.
+    fn window(&self, day: Timestamp) -> Result<Window, UsageError> {
+        let read = |text: &Option<String>| {
+            let text = text.as_deref().unwrap_or_default();
+            time(text, day)
+                .ok_or_else(|| UsageError(format!("{text:?} is no time: give 10:05, 10:05:30 or 2026-11-24T10:05:00Z")))
+        };
+        Ok(Window { from: read(&self.from)?, until: read(&self.to)? })
+    }
+}
+
+fn today() -> Timestamp {
+    const DAY: i64 = 86_400 * NANOSECONDS_PER_SECOND;
+    let now = super::nanoseconds(SystemTime::now());
+    Timestamp(now - now.rem_euclid(DAY))
+}
+
+/// Without a run, what was before the window is what it is held against.
+fn about(window: Window) -> Asked {
+    let seconds = window.seconds().max(0.0);
+    let now = Timestamp(super::nanoseconds(SystemTime::now()));
+    let run = Window {
+        from: window.from.after_seconds(-(BEFORE * seconds).clamp(BEFORE_SECONDS_MIN, BEFORE_SECONDS_MAX)),
+        until: window.until.min(now.max(window.from)),
+    };
+    Asked { run, steady: run, window: Some(window) }
+}
+
+/// Returns the time of a finding: `name` is its number in the report, from 1, or its id.
+fn time_of(report: &AnalysisReport, name: &str, run: Window) -> Result<Window, UsageError> {
+    let by_number = name.parse::<usize>().ok().and_then(|number| report.findings.get(number.checked_sub(1)?));
+    let finding = by_number.or_else(|| report.findings.iter().find(|finding| finding.id == name));
+    let finding = finding.ok_or_else(|| {
+        let count = report.findings.len();
+        UsageError(format!("run {} has no finding {name:?}: it has {count}, which `report` numbers", report.run.id))
+    })?;
+    let from = finding.from.ok_or_else(|| {
+        let reason = "is of the whole run, so that no healthy part of it is beside it: give --from and --to";
+        UsageError(format!("finding {name} {reason}"))
+    })?;
+    Ok(Window { from, until: finding.until.unwrap_or(run.until) })
 }
 
 /// Reads a time; one without a date is on the day of `run_start`, or on the next where it lies before.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::engine::evidence::Source;
 use crate::engine::live::{Live, LiveFigures};
 use crate::ingest::bytes::Progress;
 
@@ -18,7 +19,8 @@ const REDRAWN_EVERY: Duration = Duration::from_millis(100);
 
 const OF_A_KNOWN_SIZE: &str = "{bar:24} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
 const OF_AN_UNKNOWN_SIZE: &str = "{spinner} {msg}{bytes} read  {bytes_per_sec}  {elapsed}";
-const ALL_READ: &str = "{bar:24} {bytes} read, judging";
+const ASKING: &str = "{spinner} asking the servers: {pos} answers  {elapsed}";
+const ALL_READ: &str = "{bar:24} {bytes} read, judging{msg}";
 
 /// The line while it is shown; dropped, it is gone.
 #[derive(Debug)]
@@ -36,12 +38,18 @@ pub fn total_bytes<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Option<u64>
 }
 
 /// Shows how much of `inputs` was read, and what the run looks like just now. `total_bytes`: none where they still grow, or
-/// come down a pipe.
-pub fn show(inputs: Vec<Arc<Progress>>, total_bytes: Option<u64>, live: Option<Arc<Live>>) -> Shown {
+/// come down a pipe. `source`: of what is asked when all is read.
+pub fn show(
+    inputs: Vec<Arc<Progress>>,
+    total_bytes: Option<u64>,
+    live: Option<Arc<Live>>,
+    source: Option<&Source>,
+) -> Shown {
     let target = ProgressDrawTarget::stderr_with_hz(10);
     if target.is_hidden() {
         return Shown { bar: None, end: None, painter: None };
     }
+    let answers_count = source.and_then(Source::answers_count);
     let bar = ProgressBar::with_draw_target(total_bytes, target);
     let painted = bar.clone();
     let (end, ended) = channel();
@@ -62,12 +70,39 @@ pub fn show(inputs: Vec<Arc<Progress>>, total_bytes: Option<u64>, live: Option<A
             if let Some(figures) = live.as_ref().and_then(|live| live.figures()) {
                 bar.set_message(words(&figures));
             }
+            if let Some(count @ 1..) = answers_count.as_ref().map(|count| count.load(Ordering::Relaxed)) {
+                bar.set_message(format!(", asking the servers: {count} answers  "));
+            }
             bar.tick();
             if ended.recv_timeout(REDRAWN_EVERY) != Err(RecvTimeoutError::Timeout) {
                 break;
             }
         }
         bar.finish_and_clear();
+    });
+    Shown { bar: Some(bar), end: Some(end), painter: Some(painter) }
+}
+
+/// Shows how many questions the servers have answered.
+pub fn show_asking(source: &Source) -> Shown {
+    let target = ProgressDrawTarget::stderr_with_hz(10);
+    let Some(count) = source.answers_count().filter(|_| !target.is_hidden()) else {
+        return Shown { bar: None, end: None, painter: None };
+    };
+    let bar = ProgressBar::with_draw_target(None, target);
+    bar.set_style(ProgressStyle::with_template(ASKING).expect("the template is a constant"));
+    let painted = bar.clone();
+    let (end, ended) = channel();
+    let painter = std::thread::spawn(move || {
+        while ended.recv_timeout(REDRAWN_EVERY) == Err(RecvTimeoutError::Timeout) {
+            let count = count.load(Ordering::Relaxed);
+            // Before the first question there is nothing to tell.
+            if count > 0 {
+                painted.set_position(count);
+                painted.tick();
+            }
+        }
+        painted.finish_and_clear();
     });
     Shown { bar: Some(bar), end: Some(end), painter: Some(painter) }
 }

@@ -22,9 +22,11 @@ mod waits;
 use crate::model::diagnosis::{CauseKind, Clue, Diagnosis};
 use crate::model::finding::{Direction, Finding, FindingKind};
 use crate::model::telemetry::Telemetry;
+use crate::model::time::Timestamp;
 
 pub use contrast::Window;
 pub use functions::FunctionChange;
+pub use vitals::{SERVICE_LABELS, is_vital};
 
 use causes::{Cause, Scene};
 use contrast::Contrast;
@@ -38,6 +40,10 @@ const CAUSES_MAX: usize = 3;
 const SAME_TIME: f64 = 0.5;
 /// Lines of a request that is slow or fails.
 const LINES_PER_REQUEST_MAX: f64 = 3.0;
+/// Parts of a run in which nothing was found.
+const EQUAL_PARTS: u32 = 4;
+/// Profiles are sent every 10 or 15 s.
+const PART_SECONDS_MIN: f64 = 5.0;
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 /// What was found, and what was looked at where nothing was.
@@ -119,6 +125,31 @@ pub fn diagnose(findings: &[Finding], run: Window, telemetry: &Telemetry) -> Dia
         }
     }
     diagnosed
+}
+
+/// Returns the times of those findings that have a part of the run to themselves.
+pub fn times(findings: &[Finding], run: Window) -> Vec<Window> {
+    findings.iter().filter_map(|finding| time_of(finding, run)).collect()
+}
+
+/// Returns the parts of a run that are asked about, in order: the times that something was found at and what lies between them,
+/// and equal parts where nothing was.
+pub fn parts(times: &[Window], run: Window) -> Vec<Window> {
+    let mut edges: Vec<Timestamp> = times.iter().flat_map(|time| [time.from, time.until]).collect();
+    if edges.is_empty() {
+        let part = run.seconds() / f64::from(EQUAL_PARTS);
+        edges.extend((1..EQUAL_PARTS).map(|index| run.from.after_seconds(part * f64::from(index))));
+    }
+    edges.retain(|edge| *edge > run.from && *edge < run.until);
+    edges.push(run.from);
+    edges.sort_unstable();
+    // Edges of findings that are told together lie close to each other.
+    edges.dedup_by(|next, before| next.seconds_since(*before) < PART_SECONDS_MIN);
+    if edges.len() > 1 && edges.last().is_some_and(|last| run.until.seconds_since(*last) < PART_SECONDS_MIN) {
+        edges.pop();
+    }
+    edges.push(run.until);
+    edges.windows(2).map(|edge| Window { from: edge[0], until: edge[1] }).collect()
 }
 
 fn time_of(finding: &Finding, run: Window) -> Option<Window> {
@@ -246,7 +277,7 @@ mod tests {
     use crate::model::finding::{SeriesReference, Severity};
     use crate::model::metric::Unit;
     use crate::model::telemetry::MetricSeries;
-    use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
+    use crate::model::time::NANOSECONDS_PER_SECOND;
     use crate::stats::draws::Draws;
 
     const RUN_SECONDS: i64 = 120;
@@ -350,6 +381,20 @@ mod tests {
         assert_eq!(diagnose(&[], run(), &system(1, 1.0, "x_total")), Diagnosed::default());
         let nothing = diagnose(&[finding("http_req_duration")], run(), &Telemetry::default());
         assert!(nothing.diagnoses.is_empty() && nothing.without_cause.len() == 1);
+    }
+
+    #[test]
+    fn a_run_is_asked_about_in_parts() {
+        let seconds = |findings: &[Finding]| -> Vec<(f64, f64)> {
+            let since = |at: Timestamp| at.seconds_since(time(0));
+            parts(&times(findings, run()), run()).iter().map(|part| (since(part.from), since(part.until))).collect()
+        };
+        let of = |from: i64, until: i64| Finding { from: Some(time(from)), until: Some(time(until)), ..finding("x") };
+        assert_eq!(seconds(&[]), [(0.0, 30.0), (30.0, 60.0), (60.0, 90.0), (90.0, 120.0)]);
+        assert_eq!(seconds(&[of(60, 85), of(62, 85)]), [(0.0, 60.0), (60.0, 85.0), (85.0, 120.0)]);
+        assert_eq!(seconds(&[of(2, 118), of(500, 900)]), [(0.0, 120.0)]);
+        let point = Window { from: time(0), until: time(0) };
+        assert_eq!(parts(&[], point), [point]);
     }
 
     #[test]

@@ -75,9 +75,13 @@ impl Vital {
     }
 }
 
+/// Says whether a metric of that name is read at all.
+pub fn is_vital(name: &str) -> bool {
+    !vitals_of(name, &BTreeMap::new()).is_empty()
+}
+
 /// Which vital signs a metric is of, the factor to their unit, and whether it counts up.
-fn vitals_of(series: &MetricSeries) -> Vec<(Vital, f64, bool)> {
-    let name = series.name.as_str();
+fn vitals_of(name: &str, labels: &BTreeMap<String, String>) -> Vec<(Vital, f64, bool)> {
     let is_sum = name.ends_with("_sum");
     let scale = if name.contains("milliseconds") { 1e-3 } else { 1.0 };
     let has = |part: &str| name.contains(part);
@@ -110,7 +114,7 @@ fn vitals_of(series: &MetricSeries) -> Vec<(Vital, f64, bool)> {
         {
             let mut vitals = vec![(Vital::Requests, 1.0, true)];
             let status = ["http_response_status_code", "code", "status", "status_code"];
-            let status = status.iter().find_map(|label| series.labels.get(*label));
+            let status = status.iter().find_map(|label| labels.get(*label));
             if status.is_some_and(|status| status.starts_with('5')) {
                 vitals.push((Vital::Failed, 1.0, true));
             }
@@ -154,7 +158,7 @@ impl Vitals {
         for series in metrics {
             let label = |names: &[&str]| names.iter().find_map(|name| series.labels.get(*name)).cloned();
             let Some(service) = label(&SERVICE_LABELS) else { continue };
-            for (vital, scale, counts_up) in vitals_of(series) {
+            for (vital, scale, counts_up) in vitals_of(&series.name, &series.labels) {
                 let values = vitals.on_grid(series, scale, counts_up);
                 let own = vitals.of_service.entry((service.clone(), vital)).or_default();
                 add(own, &values);

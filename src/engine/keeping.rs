@@ -17,6 +17,8 @@ use crate::tables::aggregate::{Aggregate, Window};
 use crate::tables::pool::Pool;
 use crate::tables::samples::SampleBlock;
 
+use super::why;
+
 /// Where a run is kept.
 pub struct Keep<'a> {
     pub store: &'a Store,
@@ -184,21 +186,21 @@ fn regressed_since(report: &AnalysisReport) -> Option<String> {
 
 /// Writes what is known at the end, and makes the run visible.
 ///
-/// `blocks`: none when only a summary was read.
+/// `blocks`: none when only a summary was read. `answers`: what the servers said, packed.
 pub fn commit(
     writers: Writers,
     aggregate: &Aggregate,
     report: &AnalysisReport,
     blocks: &[BlockSeries],
+    answers: Option<Vec<u8>>,
     keep: &Keep,
 ) -> Result<(), StoreError> {
     let attempt = writers.tables.attempt().to_owned();
     let mut tables = vec![writers.samples.finish()?];
     tables.extend(writers.tables.finish(aggregate)?);
     tables.extend(report_tables::write(keep.store, &attempt, report, blocks)?);
-    let bytes = serde_json::to_vec(report)
-        .map_err(|error| StoreError::Write { what: "the report".to_owned(), cause: error.into() })?;
-    keep.store.put(&attempt, "report.json", bytes)?;
+    tables.extend(answers.map(|packed| why::keep(keep.store, &attempt, packed)).transpose()?);
+    keep.store.put_report(&attempt, report)?;
     let values: std::collections::BTreeMap<&str, f64> = report
         .metrics
         .iter()

@@ -65,10 +65,10 @@ pub struct AnalysisReport {
     /// What was not judged, and why.
     pub skipped: Vec<Skipped>,
     /// The likely causes of findings, where the servers' telemetry is known: by finding, the likeliest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub diagnoses: Vec<Diagnosis>,
     /// Questions to the servers that got no answer.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub unavailable: Vec<Unavailable>,
 }
 

@@ -153,7 +153,8 @@ fn check(manifest: &Manifest) -> Result<Vec<String>, BundleError> {
         return not_ours(format!("{:?} is no run id", manifest.run_id));
     }
     let is_plain = |file: &str| {
-        file.strip_suffix(".parquet").is_some_and(|stem| {
+        // The servers' answers are no Parquet.
+        file.strip_suffix(".parquet").or(file.strip_suffix(".tar")).is_some_and(|stem| {
             !stem.is_empty() && stem.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         })
     };

@@ -10,6 +10,7 @@
 //!                metrics.parquet
 //!                thresholds.parquet
 //!                report.json
+//!                capture.tar          what the servers answered about the run, where they were asked
 //! lock, claims/                    for a folder: who is at work, see `claim`
 //! ```
 //!
@@ -62,11 +63,16 @@ pub enum StoreError {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("run {run_id} was analysed anew or deleted meanwhile: try again")]
+    Replaced { run_id: String },
     #[error("no run {name:?} in the store; `tidemark history` lists them")]
     NoRun { name: String },
     #[error("{name:?} is the start of {count} run ids: give more of it")]
     Ambiguous { name: String, count: usize },
 }
+
+/// What the servers answered about a run, as a table of its manifest.
+pub const CAPTURE: &str = "capture";
 
 /// A bucket answers each in some ten milliseconds.
 const REQUESTS_UNDER_WAY_MAX: usize = 32;
@@ -163,13 +169,23 @@ impl Store {
     pub fn commit(&self, manifest: &Manifest) -> Result<(), StoreError> {
         let lock = self.lock_runs()?;
         // What an unreadable manifest named is found as abandoned data.
-        let earlier = self.manifest_at(&self.manifest_path(&manifest.run_id)).ok().flatten();
+        let earlier = self.manifest_of(&manifest.run_id).ok().flatten();
         self.put_manifest(manifest)?;
         drop(lock);
         if let Some(earlier) = earlier.filter(|earlier| earlier.attempt != manifest.attempt) {
             self.delete_attempt(&earlier.attempt)?;
         }
         Ok(())
+    }
+
+    /// Puts another manifest in the place of that of the same attempt.
+    pub fn amend(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let _lock = self.lock_runs()?;
+        let now = self.manifest_of(&manifest.run_id)?;
+        if now.is_none_or(|now| now.attempt != manifest.attempt) {
+            return Err(StoreError::Replaced { run_id: manifest.run_id.clone() });
+        }
+        self.put_manifest(manifest)
     }
 
     /// Tells other processes that `attempt` is being written, until the result is dropped. None for a bucket.
@@ -187,6 +203,11 @@ impl Store {
 
     fn manifest_path(&self, run_id: &str) -> Path {
         self.root.clone().join("runs").join(format!("{run_id}.json"))
+    }
+
+    /// Returns the manifest of a run, if it is kept.
+    pub fn manifest_of(&self, run_id: &str) -> Result<Option<Manifest>, StoreError> {
+        self.manifest_at(&self.manifest_path(run_id))
     }
 
     fn manifest_at(&self, path: &Path) -> Result<Option<Manifest>, StoreError> {
@@ -217,6 +238,12 @@ impl Store {
         let path = self.attempt_path(attempt, name);
         let bytes = self.runtime.block_on(async { self.objects.get(&path).await?.bytes().await });
         bytes.map(Vec::from).map_err(|error| StoreError::Read { what: path.to_string(), cause: error.into() })
+    }
+
+    pub fn put_report(&self, attempt: &str, report: &AnalysisReport) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec(report)
+            .map_err(|error| StoreError::Write { what: "the report".to_owned(), cause: error.into() })?;
+        self.put(attempt, "report.json", bytes)
     }
 
     /// Returns the report of a kept run, also when an older program wrote it.

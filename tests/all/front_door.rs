@@ -12,7 +12,7 @@ pub fn data(name: &str) -> PathBuf {
 
 pub fn tidemark(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemark"));
-    for name in ["STORE", "CONFIG", "TEST", "ENVIRONMENT"] {
+    for name in ["STORE", "CONFIG", "TEST", "ENVIRONMENT", "PROMETHEUS", "TEMPO", "PYROSCOPE", "LOKI"] {
         command.env_remove(format!("TIDEMARK_{name}"));
     }
     // Inside a CI of its own it would write to that job's summary.

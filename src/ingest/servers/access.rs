@@ -89,14 +89,12 @@ impl Access {
         let decoded = |text: &str| percent_decoded(text);
         let credentials = match (url.username(), url.password()) {
             ("", None) => Credentials::None,
-            (user, password) => Credentials::Basic {
-                user: decoded(user),
-                password: Secret(decoded(password.unwrap_or_default())),
-            },
+            (user, password) => {
+                Credentials::Basic { user: decoded(user), password: Secret(decoded(password.unwrap_or_default())) }
+            }
         };
-        // An http address with a host takes both.
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
+        let cleared = url.set_username("").and_then(|()| url.set_password(None));
+        debug_assert!(cleared.is_ok(), "an http address takes both");
         url.set_query(None);
         url.set_fragment(None);
         Ok(Access { url, credentials, tenant: None, tls: Tls::default(), proxy: None })

@@ -18,7 +18,7 @@ pub const ANSWER_BYTES_MAX: u64 = 32 << 20;
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 /// Questions under way to one server.
 pub const AT_ONCE: usize = 2;
-/// A question that takes longer is too large for the server: smaller ones may do.
+/// A question that takes longer is too large for the server: others may not be.
 const QUESTION_SECONDS_MAX: f64 = 10.0;
 const CONNECT_SECONDS_MAX: f64 = 3.0;
 const TRIES_MAX: u32 = 3;

@@ -25,15 +25,13 @@ pub async fn labels(recorder: &Recorder, run: &Part) -> BTreeMap<String, BTreeSe
     let question = Question::get(Loki, "/loki/api/v1/labels", &span(run));
     let Some(body) = recorder.ask("labels", question).await else { return BTreeMap::new() };
     let names = label_values(&body).unwrap_or_default();
-    let mut labels = BTreeMap::new();
-    for label in SERVICE_LABELS.iter().filter(|label| names.iter().any(|name| name == *label)) {
+    let known = SERVICE_LABELS.iter().filter(|label| names.iter().any(|name| name == *label));
+    let values = known.map(|label| async move {
         let question = Question::get(Loki, &format!("/loki/api/v1/label/{label}/values"), &span(run));
-        let Some(body) = recorder.ask(&format!("label-{label}"), question).await else { continue };
-        if let Ok(values) = label_values(&body) {
-            labels.insert((*label).to_owned(), values.into_iter().collect());
-        }
-    }
-    labels
+        let body = recorder.ask(&format!("label-{label}"), question).await?;
+        Some(((*label).to_owned(), label_values(&body).ok()?.into_iter().collect()))
+    });
+    futures::future::join_all(values).await.into_iter().flatten().collect()
 }
 
 /// Asks for the lines of the services.
@@ -74,7 +72,10 @@ async fn pages(recorder: &Recorder, run: &Part, selector: &str) {
         let Some(last) = found.iter().map(|line| line.at).max().filter(|_| found.len() >= PAGE_LINES) else { return };
         from.0 = last.0 + 1;
     }
-    recorder.miss(Loki, &format!("there are more than {} lines: those after {from} were not asked for", PAGES_MAX * PAGE_LINES));
+    recorder.miss(
+        Loki,
+        &format!("there are more than {} lines: those after {from} were not asked for", PAGES_MAX * PAGE_LINES),
+    );
 }
 
 /// Asks for the first lines of many equal parts of the run.

@@ -39,6 +39,9 @@ use recorder::Recorder;
 /// Services that are asked about; more are of other systems.
 const SERVICES_MAX: usize = 60;
 
+/// Of the time for all questions, what the first ones may take, before a server is left alone.
+const FIRST_PART_OF_TIME: f64 = 0.25;
+
 /// Where the servers are.
 #[derive(Debug, Clone)]
 pub struct Servers {
@@ -67,7 +70,8 @@ impl Part {
     /// Cuts it into equal parts.
     fn slices(&self, count: usize) -> impl Iterator<Item = Part> + '_ {
         let nanoseconds = self.until.0 - self.from.0;
-        let at = move |index: usize| Timestamp(self.from.0 + (nanoseconds as i128 * index as i128 / count as i128) as i64);
+        let at =
+            move |index: usize| Timestamp(self.from.0 + (nanoseconds as i128 * index as i128 / count as i128) as i64);
         (0..count).map(move |index| Part { name: self.name.clone(), from: at(index), until: at(index + 1) })
     }
 }
@@ -119,17 +123,22 @@ pub fn record(
 /// Returns the services that were asked about.
 async fn ask_all(recorder: &Recorder, servers: &Servers, wanted: &Wanted<'_>) -> Vec<String> {
     let run = &wanted.run;
+    let first = servers.time_limit.mul_f64(FIRST_PART_OF_TIME);
     let (traced, profiled, logged, labelled) = futures::join!(
-        tempo::services(recorder, run),
-        pyroscope::known(recorder, run),
-        loki::labels(recorder, run),
-        prometheus::labels(recorder, wanted),
+        recorder.within(first, Server::Tempo, tempo::services(recorder, run)),
+        recorder.within(first, Server::Pyroscope, pyroscope::known(recorder, run)),
+        recorder.within(first, Server::Loki, loki::labels(recorder, run)),
+        recorder.within(first, Server::Prometheus, prometheus::labels(recorder, wanted)),
     );
     let services = services(recorder, servers, &traced, &profiled.services, &logged);
-    let found = prometheus::exemplars(recorder, wanted, &labelled, &services).await;
+    let exemplars = prometheus::exemplars(recorder, wanted, &labelled, &services);
+    let traces = async {
+        let found = recorder.within(first, Server::Prometheus, exemplars).await;
+        tempo::ask(recorder, wanted, &services, &found).await;
+    };
     futures::join!(
+        traces,
         prometheus::ask(recorder, wanted, &labelled, &services),
-        tempo::ask(recorder, wanted, &services, &found),
         pyroscope::ask(recorder, wanted, &profiled, &services),
         loki::ask(recorder, wanted, &logged, &services),
     );
@@ -150,7 +159,8 @@ fn services(
     let mut known: Vec<String> = traced.iter().cloned().collect();
     if known.is_empty() {
         let logged = loki::SERVICE_LABELS.iter().find_map(|label| logged.get(*label));
-        known = profiled.iter().chain(logged.into_iter().flatten()).cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        known =
+            profiled.iter().chain(logged.into_iter().flatten()).cloned().collect::<BTreeSet<_>>().into_iter().collect();
     }
     if known.len() > SERVICES_MAX {
         for server in Server::ALL.into_iter().filter(|server| recorder.has(*server)).take(1) {

@@ -22,16 +22,13 @@ const EXEMPLAR_METRICS_MAX: usize = 4;
 
 /// Returns which values each of the labels that name services has.
 pub async fn labels(recorder: &Recorder, wanted: &Wanted<'_>) -> BTreeMap<String, BTreeSet<String>> {
-    let mut labels = BTreeMap::new();
-    for label in wanted.service_labels {
+    let values = wanted.service_labels.iter().map(|label| async move {
         let path = format!("/api/v1/label/{label}/values");
         let question = Question::get(Prometheus, &path, &span(&wanted.run));
-        let Some(body) = recorder.ask(&format!("label-{label}"), question).await else { continue };
-        if let Ok(values) = label_values(&body) {
-            labels.insert((*label).to_owned(), values.into_iter().collect());
-        }
-    }
-    labels
+        let body = recorder.ask(&format!("label-{label}"), question).await?;
+        Some(((*label).to_owned(), label_values(&body).ok()?.into_iter().collect()))
+    });
+    futures::future::join_all(values).await.into_iter().flatten().collect()
 }
 
 /// Asks for the metrics of the services.

@@ -49,7 +49,8 @@ pub async fn known(recorder: &Recorder, run: &Part) -> Known {
     let types = recorder.ask("types", Question::post(Pyroscope, &format!("{QUERIER}/ProfileTypes"), span)).await;
     let types = types.and_then(|body| serde_json::from_slice::<Types>(&body).ok());
     let services = json!({ "name": "service_name", "start": start, "end": end });
-    let services = recorder.ask("services", Question::post(Pyroscope, &format!("{QUERIER}/LabelValues"), services)).await;
+    let services =
+        recorder.ask("services", Question::post(Pyroscope, &format!("{QUERIER}/LabelValues"), services)).await;
     let services = services.and_then(|body| serde_json::from_slice::<Names>(&body).ok());
     let is_own = |id: &String| !id.split(':').nth(1).is_some_and(|sample| COUNTED_AS_WELL.contains(&sample));
     let types = types.map_or(Vec::new(), |types| types.profile_types.into_iter().map(|one| one.id).collect());

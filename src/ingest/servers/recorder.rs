@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -85,6 +85,20 @@ impl Recorder {
 
     pub fn has(&self, server: Server) -> bool {
         self.clients.contains_key(&server)
+    }
+
+    /// Waits for the answers to the first questions to a server; one that takes longer than `limit` is not asked any more, so that
+    /// the others are not kept waiting.
+    pub async fn within<T: Default>(&self, limit: Duration, server: Server, first: impl Future<Output = T>) -> T {
+        match tokio::time::timeout(limit, first).await {
+            Ok(found) => found,
+            Err(_) => {
+                let seconds = limit.as_secs_f64();
+                self.miss(server, &format!("it did not answer the first questions within {seconds:.1} s"));
+                self.state().failures.insert(server, FAILURES_MAX);
+                T::default()
+            }
+        }
     }
 
     /// Asks, and keeps the answer as `<server>/<number>-<name>`; returns it if it is one (status 200).

@@ -104,7 +104,8 @@ impl Api {
             api.known.insert(found.trace_id);
             entrances(&trace.spans).into_iter().for_each(|service| *counts.entry(service).or_default() += 1);
         }
-        api.entrances = counts.into_keys().filter(|service| services.is_empty() || services.contains(service)).collect();
+        api.entrances =
+            counts.into_keys().filter(|service| services.is_empty() || services.contains(service)).collect();
         Some(api)
     }
 

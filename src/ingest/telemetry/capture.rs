@@ -8,7 +8,6 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use super::loki::{self, LogAnswer};
 use super::prometheus::{self, ExemplarSeries, Metrics};
 use super::pyroscope::{self, ProfileSubject};
@@ -17,6 +16,7 @@ use super::tempo::{self, FoundTrace};
 use super::wire::{self, AnswerError};
 use crate::model::telemetry::{LogLine, MetricSeries, Span, Telemetry, Unavailable};
 use crate::model::time::Timestamp;
+use flate2::read::MultiGzDecoder;
 
 /// Longest answer, inflated: thousands of traces or a day of one metric of a hundred pods.
 pub const ANSWER_BYTES_MAX: u64 = 64 << 20;
