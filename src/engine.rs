@@ -183,13 +183,12 @@ fn read_and_judge(
         (None, Some(keep)) => why::kept(keep.store, &report.run.id)?,
         _ => None,
     };
-    let evidence = match request.evidence.as_ref().or(kept_answers.as_ref()) {
+    let explained = match request.evidence.as_ref().or(kept_answers.as_ref()) {
         Some(source) => why::explain(&mut report, source)?,
         None => None,
     };
     if let (Some(writers), Some(keep)) = (writers, keep) {
-        let answers = evidence.map(|evidence| why::to_keep(&mut report, &evidence)).transpose()?.flatten();
-        commit(writers, &aggregate, &report, &blocks, answers, keep)?;
+        commit(writers, &aggregate, &mut report, &blocks, explained.as_ref(), keep)?;
     }
     Ok(Analysis { report, frames })
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::engine::why;
+use crate::engine::why::{self, Explained};
+use crate::model::telemetry::Telemetry;
 
 use super::answer::Answer;
 use super::config::Config;
@@ -36,9 +37,9 @@ impl Capture {
         let store = self.store.open(config)?;
         let manifest = super::find(&store, &self.run, config)?;
         let shown = super::progress::show_asking(&source);
-        let (report, evidence) = why::explain_kept(&store, manifest, &source)?;
+        let (report, explained) = why::explain_kept(&store, manifest, &source)?;
         drop(shown);
-        let Some(evidence) = evidence else {
+        let Some(Explained { evidence, telemetry }) = explained else {
             let reason = "it is not known when the run took place: only a summary of it was kept";
             return Err(UsageError(reason.to_owned()).into());
         };
@@ -47,11 +48,8 @@ impl Capture {
         }
         let kept = format!("the answers are kept in {} beside {}", store.location, report.run.id);
         self.answer.tell(&report, &kept)?;
-        let answered = evidence.read()?.telemetry;
-        let is_empty = answered.metrics.is_empty()
-            && answered.spans.is_empty()
-            && answered.profiles.is_empty()
-            && answered.logs.is_empty();
+        let Telemetry { metrics, spans, profiles, logs, .. } = telemetry;
+        let is_empty = metrics.is_empty() && spans.is_empty() && profiles.is_empty() && logs.is_empty();
         Ok(if is_empty { exit::OUTSIDE_FAILED } else { 0 })
     }
 }

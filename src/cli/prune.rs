@@ -19,7 +19,8 @@ pub struct Prune {
     /// Keep the newest N runs of each test and environment; older ones are deleted whole.
     #[arg(long, value_name = "N")]
     keep: Option<NonZeroUsize>,
-    /// Delete the samples of runs that started more than DAYS days ago; their report, series and windows stay.
+    /// Delete the samples of runs that started more than DAYS days ago, and of what the servers said spans, log lines and raw
+    /// answers; their report, series and windows stay.
     #[arg(long, value_name = "DAYS")]
     samples_days: Option<u32>,
     /// Only say what would be deleted.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::telemetry::Profile;
+use crate::model::telemetry::{Profile, Spent};
 
 use super::contrast::{Contrast, Window};
 
@@ -136,19 +136,20 @@ pub fn difference(profiles: &[Profile], service: &str, kind: &str, contrast: &Co
     if faulty_share(faulty) < 0.5 || healthy_share(healthy) < 0.5 {
         return None;
     }
-    let (before, after) = (per_second(healthy), per_second(faulty));
-    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let (before, after) = (healthy.spent(), faulty.spent());
+    let [seconds_before, seconds_after] = [healthy, faulty].map(|profile| window(profile).seconds().max(1.0));
+    let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
     let mut functions: Vec<FunctionChange> = names
         .into_iter()
         .map(|name| {
-            let of = |side: &BTreeMap<String, Spent>| side.get(name).copied().unwrap_or_default();
+            let of = |side: &BTreeMap<&str, Spent>| side.get(name).copied().unwrap_or_default();
             let (healthy, faulty) = (of(&before), of(&after));
             FunctionChange {
-                name: name.clone(),
-                self_healthy: healthy.by_itself,
-                self_faulty: faulty.by_itself,
-                total_healthy: healthy.total,
-                total_faulty: faulty.total,
+                name: name.to_owned(),
+                self_healthy: healthy.by_itself as f64 / seconds_before,
+                self_faulty: faulty.by_itself as f64 / seconds_after,
+                total_healthy: healthy.total as f64 / seconds_before,
+                total_faulty: faulty.total as f64 / seconds_after,
                 depth: healthy.depth.max(faulty.depth),
             }
         })
@@ -165,37 +166,6 @@ pub fn difference(profiles: &[Profile], service: &str, kind: &str, contrast: &Co
         total_faulty: total(faulty),
         functions,
     })
-}
-
-/// What one function has in a profile, per second.
-#[derive(Debug, Clone, Copy, Default)]
-struct Spent {
-    by_itself: f64,
-    total: f64,
-    depth: usize,
-}
-
-/// Returns what each function has.
-fn per_second(profile: &Profile) -> BTreeMap<String, Spent> {
-    let seconds = Window { from: profile.from, until: profile.until }.seconds().max(1.0);
-    let mut values: BTreeMap<String, Spent> = BTreeMap::new();
-    let mut seen: BTreeSet<u32> = BTreeSet::new();
-    for (stack, value) in &profile.stacks {
-        let value = *value as f64 / seconds;
-        seen.clear();
-        // A function that calls itself has its time once.
-        for (depth, function) in stack.iter().enumerate().filter(|(_, function)| seen.insert(**function)) {
-            if let Some(name) = profile.functions.get(*function as usize) {
-                let spent = values.entry(name.clone()).or_default();
-                spent.total += value;
-                spent.depth = spent.depth.max(depth);
-            }
-        }
-        if let Some(name) = stack.last().and_then(|last| profile.functions.get(*last as usize)) {
-            values.entry(name.clone()).or_default().by_itself += value;
-        }
-    }
-    values
 }
 
 #[cfg(test)]

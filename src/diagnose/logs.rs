@@ -5,15 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::telemetry::LogLine;
+use crate::model::telemetry::{BLANK, LogLine, words_of};
 use crate::stats::special::binomial_tail;
 
 use super::contrast::{Contrast, Side};
 
-const BLANK: &str = "<*>";
 /// Of the words of a line and a template as many are the same.
 const ALIKE: f64 = 0.6;
-const WORDS_MAX: usize = 60;
 /// Beyond so many templates of one service its lines are not text that a program writes.
 const TEMPLATES_MAX: usize = 500;
 /// Lines of a template that is called new or risen, and the factor and the chance from which on it is.
@@ -58,9 +56,8 @@ impl Templates {
         let mut known: BTreeMap<String, usize> = BTreeMap::new();
         for line in logs {
             let Some(side) = contrast.side(line.at) else { continue };
-            let message = message_of(line);
-            let words: Vec<String> =
-                message.split_whitespace().take(WORDS_MAX).map(|word| masked(word).to_owned()).collect();
+            let message = line.said();
+            let words: Vec<String> = words_of(&message).into_iter().map(str::to_owned).collect();
             let level = line.level.clone().unwrap_or_default();
             let group = groups.entry((line.service.clone(), level.clone(), words.len())).or_default();
             let is_alike = |template: &&mut Template| {
@@ -144,27 +141,6 @@ impl Templates {
             && self.rate_faulty(template) >= RISE_MIN * self.rate_healthy(template)
             && binomial_tail(total as u64, template.faulty_count as u64, share) <= CHANCE_MAX.max(0.0)
     }
-}
-
-/// Returns the message of a line that is JSON or logfmt, else the line.
-fn message_of(line: &LogLine) -> String {
-    let text = line.message.trim();
-    if text.starts_with('{')
-        && let Ok(serde_json::Value::Object(fields)) = serde_json::from_str::<serde_json::Value>(text)
-        && let Some(message) = ["message", "msg", "event", "body"].iter().find_map(|name| fields.get(*name)?.as_str())
-    {
-        return message.to_owned();
-    }
-    let of_logfmt = |name: &str| {
-        let (_, rest) = text.split_once(name)?;
-        rest.split_once('"').map(|(message, _)| message.to_owned())
-    };
-    of_logfmt(" msg=\"").or_else(|| of_logfmt(" message=\"")).unwrap_or_else(|| text.to_owned())
-}
-
-/// A word with a digit is a value.
-fn masked(word: &str) -> &str {
-    if word.bytes().any(|byte| byte.is_ascii_digit()) { BLANK } else { word }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use crate::model::time::Timestamp;
 
 pub use contrast::Window;
 pub use functions::FunctionChange;
-pub use vitals::{SERVICE_LABELS, is_vital};
+pub use vitals::is_vital;
 
 use causes::{Cause, Scene};
 use contrast::Contrast;

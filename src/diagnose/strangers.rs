@@ -10,7 +10,7 @@ use super::clues;
 use super::contrast::Contrast;
 use super::moved_most::{Family, ServiceSeries, moved_most};
 use super::traces::mean;
-use super::vitals::{SERVICE_LABELS, Vitals};
+use super::vitals::Vitals;
 
 /// A service is named if it moved by so much (e^2.3 - 1 is nine times what it varies), and by so much more than the next one.
 const SCORE_MIN: f64 = 2.3;
@@ -68,11 +68,9 @@ pub fn far_ahead(metrics: &[MetricSeries], vitals: &Vitals, contrast: &Contrast)
 fn by_service(metrics: &[MetricSeries], vitals: &Vitals) -> BTreeMap<(String, String), Vec<f64>> {
     let mut sums: BTreeMap<(String, String), Vec<f64>> = BTreeMap::new();
     for series in metrics.iter().filter(|series| !series.name.ends_with("_bucket")) {
-        let service = SERVICE_LABELS.iter().find_map(|label| series.labels.get(*label));
-        let Some(service) = service else { continue };
-        let counts_up = ["_total", "_count", "_sum"].iter().any(|end| series.name.ends_with(end));
-        let values = vitals.on_grid(series, 1.0, counts_up);
-        super::vitals::add(sums.entry((service.clone(), series.name.clone())).or_default(), &values);
+        let Some(service) = series.service() else { continue };
+        let values = vitals.on_grid(series, 1.0);
+        super::vitals::add(sums.entry((service.to_owned(), series.name.clone())).or_default(), &values);
     }
     let counts: BTreeMap<(String, String), Vec<f64>> = sums
         .iter()

@@ -6,13 +6,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::model::telemetry::{Span, SpanKind};
-use crate::model::time::NANOSECONDS_PER_SECOND;
 
 use super::contrast::{Contrast, Side};
 
 /// Of each operation as many traces are named.
 const EXAMPLES_MAX: usize = 3;
-const MILLISECONDS_PER_SECOND: f64 = 1000.0;
 
 /// One operation of a service, on behalf of one entrance.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,7 +137,7 @@ impl Traces {
             let begins_error =
                 span.is_error && !own_children.iter().any(|child| child.is_error) && !is_given_up(span, own_children);
             let own = of_trace.entry(operation.clone()).or_default();
-            own.0 += own_ms(span, own_children);
+            own.0 += span.own_ms(own_children);
             own.1 += usize::from(begins_error);
             let times = self.operations.entry(operation).or_default();
             if times.statement.is_none() {
@@ -191,23 +189,6 @@ fn kind_of(span: &Span, children: &[&Span]) -> Kind {
     }
 }
 
-/// Returns the milliseconds of a span in which no child of it is at work.
-fn own_ms(span: &Span, children: &[&Span]) -> f64 {
-    let mut parts: Vec<(i64, i64)> =
-        children.iter().map(|child| (child.start.0.max(span.start.0), child.end.0.min(span.end.0))).collect();
-    parts.sort_unstable();
-    let (mut covered, mut until) = (0i64, span.start.0);
-    for (from, to) in parts {
-        let from = from.max(until);
-        if to > from {
-            covered = covered.saturating_add(to.saturating_sub(from));
-            until = to;
-        }
-    }
-    let own = span.end.0.saturating_sub(span.start.0).saturating_sub(covered).max(0);
-    own as f64 / NANOSECONDS_PER_SECOND as f64 * MILLISECONDS_PER_SECOND
-}
-
 /// Returns the name of the server's span of the same service above a span, itself included.
 fn endpoint_of(span: &Span, ids: &HashMap<[u8; 8], &Span>) -> Option<String> {
     let mut at = span;
@@ -248,7 +229,7 @@ fn is_deadline(message: &str) -> bool {
 mod tests {
     use super::*;
     use crate::diagnose::contrast::Window;
-    use crate::model::time::Timestamp;
+    use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 
     fn span(trace: u8, id: u8, parent: Option<u8>, service: &str, kind: SpanKind, times_ms: (i64, i64)) -> Span {
         let time = |ms: i64| Timestamp((i64::from(trace) * 1000 + ms) * 1_000_000);

@@ -6,13 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::telemetry::MetricSeries;
+use crate::model::telemetry::{MetricSeries, increase};
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 
 use super::contrast::Window;
 
-/// Labels that name a service, and those that name the one that is called, most specific first.
-pub const SERVICE_LABELS: [&str; 5] = ["service_name", "service", "app", "container", "job"];
+/// Labels that name the service that is called, most specific first.
 const PEER_LABELS: [&str; 5] = ["service_peer_name", "peer_service", "server_address", "upstream", "target"];
 /// More steps than a chart has pixels say nothing more.
 const STEPS_MAX: usize = 720;
@@ -80,8 +79,8 @@ pub fn is_vital(name: &str) -> bool {
     !vitals_of(name, &BTreeMap::new()).is_empty()
 }
 
-/// Which vital signs a metric is of, the factor to their unit, and whether it counts up.
-fn vitals_of(name: &str, labels: &BTreeMap<String, String>) -> Vec<(Vital, f64, bool)> {
+/// Which vital signs a metric is of, and the factor to their unit.
+fn vitals_of(name: &str, labels: &BTreeMap<String, String>) -> Vec<(Vital, f64)> {
     let is_sum = name.ends_with("_sum");
     let scale = if name.contains("milliseconds") { 1e-3 } else { 1.0 };
     let has = |part: &str| name.contains(part);
@@ -89,34 +88,34 @@ fn vitals_of(name: &str, labels: &BTreeMap<String, String>) -> Vec<(Vital, f64, 
     let is_database = name.starts_with("db_") || has("_db_") || has("sql_");
     match name {
         "process_cpu_seconds_total" | "container_cpu_usage_seconds_total" | "process_cpu_time_seconds_total" => {
-            vec![(Vital::Processor, 1.0, true)]
+            vec![(Vital::Processor, 1.0)]
         }
-        "container_cpu_cfs_throttled_seconds_total" => vec![(Vital::Throttled, 1.0, true)],
-        "go_sync_mutex_wait_total_seconds_total" => vec![(Vital::Locks, 1.0, true)],
+        "container_cpu_cfs_throttled_seconds_total" => vec![(Vital::Throttled, 1.0)],
+        "go_sync_mutex_wait_total_seconds_total" => vec![(Vital::Locks, 1.0)],
         "go_cpu_classes_gc_total_cpu_seconds_total" | "jvm_gc_duration_seconds_sum" | "jvm_gc_pause_seconds_sum" => {
-            vec![(Vital::Collector, 1.0, true)]
+            vec![(Vital::Collector, 1.0)]
         }
-        "process_resident_memory_bytes" | "container_memory_working_set_bytes" => vec![(Vital::Memory, 1.0, false)],
-        "go_memstats_alloc_bytes_total" | "jvm_gc_memory_allocated_bytes_total" => vec![(Vital::Allocated, 1.0, true)],
-        "http_server_queue_length" => vec![(Vital::Queue, 1.0, false)],
+        "process_resident_memory_bytes" | "container_memory_working_set_bytes" => vec![(Vital::Memory, 1.0)],
+        "go_memstats_alloc_bytes_total" | "jvm_gc_memory_allocated_bytes_total" => vec![(Vital::Allocated, 1.0)],
+        "http_server_queue_length" => vec![(Vital::Queue, 1.0)],
         _ if is_sum && (has("pool_wait") || has("connection_wait") || has("connections_acquire")) => {
-            vec![(Vital::Pools, scale, true)]
+            vec![(Vital::Pools, scale)]
         }
-        "go_sql_wait_duration_seconds_total" => vec![(Vital::Pools, 1.0, true)],
-        _ if is_time && is_database => vec![(Vital::Database, scale, true)],
-        _ if is_time && has("client") && !has("sched") => vec![(Vital::Calling, scale, true)],
-        _ if is_time && (has("server") || has("http_request")) => vec![(Vital::Answering, scale, true)],
+        "go_sql_wait_duration_seconds_total" => vec![(Vital::Pools, 1.0)],
+        _ if is_time && is_database => vec![(Vital::Database, scale)],
+        _ if is_time && has("client") && !has("sched") => vec![(Vital::Calling, scale)],
+        _ if is_time && (has("server") || has("http_request")) => vec![(Vital::Answering, scale)],
         _ if name.ends_with("_count")
             && has("duration")
             && !is_database
             && !has("client")
             && (has("server") || has("http_request")) =>
         {
-            let mut vitals = vec![(Vital::Requests, 1.0, true)];
+            let mut vitals = vec![(Vital::Requests, 1.0)];
             let status = ["http_response_status_code", "code", "status", "status_code"];
             let status = status.iter().find_map(|label| labels.get(*label));
             if status.is_some_and(|status| status.starts_with('5')) {
-                vitals.push((Vital::Failed, 1.0, true));
+                vitals.push((Vital::Failed, 1.0));
             }
             vitals
         }
@@ -156,15 +155,15 @@ impl Vitals {
         let steps_count = (run.seconds() / step_seconds) as usize;
         let mut vitals = Vitals::empty(run.from, step_seconds, steps_count);
         for series in metrics {
-            let label = |names: &[&str]| names.iter().find_map(|name| series.labels.get(*name)).cloned();
-            let Some(service) = label(&SERVICE_LABELS) else { continue };
-            for (vital, scale, counts_up) in vitals_of(&series.name, &series.labels) {
-                let values = vitals.on_grid(series, scale, counts_up);
+            let Some(service) = series.service().map(str::to_owned) else { continue };
+            let peer = PEER_LABELS.iter().find_map(|name| series.labels.get(*name));
+            for (vital, scale) in vitals_of(&series.name, &series.labels) {
+                let values = vitals.on_grid(series, scale);
                 let own = vitals.of_service.entry((service.clone(), vital)).or_default();
                 add(own, &values);
                 vitals.sources.entry((service.clone(), vital)).or_insert_with(|| series.name.clone());
-                if let (Vital::Calling, Some(peer)) = (vital, label(&PEER_LABELS)) {
-                    add(vitals.calls.entry((service.clone(), peer)).or_default(), &values);
+                if let (Vital::Calling, Some(peer)) = (vital, peer) {
+                    add(vitals.calls.entry((service.clone(), peer.clone())).or_default(), &values);
                 }
             }
         }
@@ -208,12 +207,9 @@ impl Vitals {
     }
 
     /// Returns the values of a series a step, times `scale`; of one that counts up, its increase a second.
-    pub fn on_grid(&self, series: &MetricSeries, scale: f64, counts_up: bool) -> Vec<f64> {
+    pub fn on_grid(&self, series: &MetricSeries, scale: f64) -> Vec<f64> {
+        let counts_up = series.counts_up();
         let edges: Vec<Option<f64>> = (0..=self.steps_count).map(|step| value_at(series, self.time(step))).collect();
-        let increase = |before: f64, after: f64| {
-            // A counter that falls was started anew.
-            if after >= before { after - before } else { after }
-        };
         edges
             .windows(2)
             .map(|edge| match (edge[0], edge[1]) {

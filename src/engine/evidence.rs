@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::diagnose::{SERVICE_LABELS, Window, is_vital, parts};
+use crate::diagnose::{Window, is_vital, parts};
 use crate::ingest::servers::{Part, Servers, Wanted, record};
 use crate::ingest::telemetry::capture::{self, Capture};
 use crate::ingest::telemetry::packed::{self, PackError};
+use crate::model::telemetry::SERVICE_LABELS;
 
 use super::EngineError;
 

@@ -17,7 +17,8 @@ use crate::tables::aggregate::{Aggregate, Window};
 use crate::tables::pool::Pool;
 use crate::tables::samples::SampleBlock;
 
-use super::why;
+use super::EngineError;
+use super::why::{self, Explained};
 
 /// Where a run is kept.
 pub struct Keep<'a> {
@@ -186,20 +187,22 @@ fn regressed_since(report: &AnalysisReport) -> Option<String> {
 
 /// Writes what is known at the end, and makes the run visible.
 ///
-/// `blocks`: none when only a summary was read. `answers`: what the servers said, packed.
+/// `blocks`: none when only a summary was read. `explained`: what the servers said.
 pub fn commit(
     writers: Writers,
     aggregate: &Aggregate,
-    report: &AnalysisReport,
+    report: &mut AnalysisReport,
     blocks: &[BlockSeries],
-    answers: Option<Vec<u8>>,
+    explained: Option<&Explained>,
     keep: &Keep,
-) -> Result<(), StoreError> {
+) -> Result<(), EngineError> {
     let attempt = writers.tables.attempt().to_owned();
     let mut tables = vec![writers.samples.finish()?];
     tables.extend(writers.tables.finish(aggregate)?);
     tables.extend(report_tables::write(keep.store, &attempt, report, blocks)?);
-    tables.extend(answers.map(|packed| why::keep(keep.store, &attempt, packed)).transpose()?);
+    if let Some(explained) = explained {
+        tables.extend(why::keep(keep.store, &attempt, explained, report)?);
+    }
     keep.store.put_report(&attempt, report)?;
     let values: std::collections::BTreeMap<&str, f64> = report
         .metrics
@@ -207,7 +210,7 @@ pub fn commit(
         .filter(|metric| metric.name == "http_req_duration")
         .flat_map(|metric| metric.values.iter().map(|(name, value)| (name.as_str(), *value)))
         .collect();
-    keep.store.commit(&Manifest {
+    Ok(keep.store.commit(&Manifest {
         format_version: FORMAT_VERSION,
         run_id: report.run.id.clone(),
         attempt,
@@ -226,5 +229,5 @@ pub fn commit(
         ramp: report.ramp.clone(),
         generator_limited: report.generator.as_ref().is_some_and(|generator| !generator.healthy),
         tables,
-    })
+    })?)
 }

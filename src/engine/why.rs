@@ -3,8 +3,9 @@
 use crate::diagnose::{Window, diagnose, times};
 use crate::ingest::telemetry::packed::PackError;
 use crate::model::report::{AnalysisReport, Skipped};
+use crate::model::telemetry::Telemetry;
 use crate::store::manifest::{Manifest, TableFile};
-use crate::store::{CAPTURE, Store, StoreError};
+use crate::store::{CAPTURE, Store, StoreError, telemetry_tables};
 
 use super::EngineError;
 use super::evidence::{Evidence, Source};
@@ -13,8 +14,8 @@ const KEPT_ANSWERS: &str = "the servers' answers beside the run";
 
 /// Looks for the causes of the findings in the servers' answers, and puts them into the report, in the place of earlier ones.
 ///
-/// Returns the answers; none when it is not known when the run took place.
-pub fn explain(report: &mut AnalysisReport, source: &Source) -> Result<Option<Evidence>, EngineError> {
+/// Returns what the servers said; none when it is not known when the run took place.
+pub fn explain(report: &mut AnalysisReport, source: &Source) -> Result<Option<Explained>, EngineError> {
     report.skipped.retain(|skipped| skipped.what != "causes" && !skipped.what.starts_with(CAUSE_OF));
     let Some(Times { run, steady }) = times_of(report) else {
         let reason = "it is not known when the run took place: only a summary was given".to_owned();
@@ -22,16 +23,23 @@ pub fn explain(report: &mut AnalysisReport, source: &Source) -> Result<Option<Ev
         return Ok(None);
     };
     let evidence = Evidence::gather(source, &times(&report.findings, steady), run)?;
-    let captured = evidence.read()?;
-    report.unavailable = captured.telemetry.unavailable.clone();
-    let diagnosed = diagnose(&report.findings, steady, &captured.telemetry);
+    let telemetry = evidence.read()?.telemetry;
+    report.unavailable = telemetry.unavailable.clone();
+    let diagnosed = diagnose(&report.findings, steady, &telemetry);
     report.diagnoses = diagnosed.diagnoses;
     let nothing = diagnosed.without_cause.into_iter().map(|(finding, looked_at)| Skipped {
         what: format!("{CAUSE_OF}{finding}"),
         reason: format!("no cause found in what the servers hold: {looked_at}"),
     });
     report.skipped.extend(nothing);
-    Ok(Some(evidence))
+    Ok(Some(Explained { evidence, telemetry }))
+}
+
+/// What the servers said, as they said it and as values.
+#[derive(Debug)]
+pub struct Explained {
+    pub evidence: Evidence,
+    pub telemetry: Telemetry,
 }
 
 /// When a run took place.
@@ -53,16 +61,28 @@ pub fn times_of(report: &AnalysisReport) -> Option<Times> {
 
 const CAUSE_OF: &str = "the cause of finding ";
 
-/// Returns the answers as what is kept beside a run; where there are too many, says so in the report.
-pub fn to_keep(report: &mut AnalysisReport, evidence: &Evidence) -> Result<Option<Vec<u8>>, EngineError> {
-    match evidence.pack() {
-        Ok(packed) => Ok(Some(packed)),
+/// Writes what the servers said into the data of an attempt, as they said it and as tables; returns the files for the manifest.
+///
+/// Where there is too much to keep it as it was said, says so in the report.
+pub fn keep(
+    store: &Store,
+    attempt: &str,
+    explained: &Explained,
+    report: &mut AnalysisReport,
+) -> Result<Vec<TableFile>, EngineError> {
+    let mut tables = telemetry_tables::write(store, attempt, &explained.telemetry)?;
+    match explained.evidence.pack() {
+        Ok(packed) => {
+            let (file, bytes) = (format!("{CAPTURE}.tar"), packed.len() as u64);
+            store.put(attempt, &file, packed)?;
+            tables.push(TableFile { table: CAPTURE.to_owned(), file, rows: 0, bytes });
+        }
         Err(error @ PackError::TooLarge) => {
             report.skipped.push(Skipped { what: KEPT_ANSWERS.to_owned(), reason: error.to_string() });
-            Ok(None)
         }
-        Err(error) => Err(error.into()),
+        Err(error) => return Err(error.into()),
     }
+    Ok(tables)
 }
 
 /// Returns what was kept beside an earlier analysis of the same run.
@@ -81,30 +101,23 @@ pub fn kept_beside(store: &Store, manifest: &Manifest) -> Result<Option<Source>,
     }
 }
 
-/// Writes the answers of an attempt; returns them for the manifest.
-pub fn keep(store: &Store, attempt: &str, packed: Vec<u8>) -> Result<TableFile, StoreError> {
-    let file = format!("{CAPTURE}.tar");
-    let bytes = packed.len() as u64;
-    store.put(attempt, &file, packed)?;
-    Ok(TableFile { table: CAPTURE.to_owned(), file, rows: 0, bytes })
-}
-
-/// Asks about a kept run, keeps the answers beside it, and puts the causes into its report.
+/// Asks about a kept run, keeps what the servers say beside it, and puts the causes into its report.
 pub fn explain_kept(
     store: &Store,
     mut manifest: Manifest,
     source: &Source,
-) -> Result<(AnalysisReport, Option<Evidence>), EngineError> {
+) -> Result<(AnalysisReport, Option<Explained>), EngineError> {
     let mut report = store.report(&manifest)?;
-    let evidence = explain(&mut report, source)?;
-    if let Some(evidence) = &evidence
-        && let Some(packed) = to_keep(&mut report, evidence)?
-    {
-        let kept = keep(store, &manifest.attempt, packed)?;
-        manifest.tables.retain(|table| table.table != CAPTURE);
-        manifest.tables.push(kept);
+    let explained = explain(&mut report, source)?;
+    let _claim = store.claim(&manifest.attempt)?;
+    if let Some(explained) = &explained {
+        let kept = keep(store, &manifest.attempt, explained, &mut report)?;
+        let is_of_servers =
+            |table: &TableFile| table.table == CAPTURE || telemetry_tables::NAMES.contains(&&*table.table);
+        manifest.tables.retain(|table| !is_of_servers(table));
+        manifest.tables.extend(kept);
         store.put_report(&manifest.attempt, &report)?;
         store.amend(&manifest)?;
     }
-    Ok((report, evidence))
+    Ok((report, explained))
 }

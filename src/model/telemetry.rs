@@ -2,12 +2,15 @@
 //!
 //! All of it came from outside: names and texts are cut to a bound where they are decoded, and escaped where they are shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::time::Timestamp;
+use super::time::{NANOSECONDS_PER_SECOND, Timestamp};
+
+/// Labels that name a service, most specific first.
+pub const SERVICE_LABELS: [&str; 5] = ["service_name", "service", "app", "container", "job"];
 
 /// One time series of a metrics server, as its answer held it: a counter is still a counter.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +22,23 @@ pub struct MetricSeries {
     pub points: Vec<(Timestamp, f64)>,
 }
 
+impl MetricSeries {
+    /// Returns the service that it is of, by the label that names one.
+    pub fn service(&self) -> Option<&str> {
+        SERVICE_LABELS.iter().find_map(|label| self.labels.get(*label)).map(String::as_str)
+    }
+
+    /// Says whether it counts up, as the conventions of OpenTelemetry and Prometheus name such metrics.
+    pub fn counts_up(&self) -> bool {
+        ["_total", "_sum", "_count", "_bucket"].iter().any(|end| self.name.ends_with(end))
+    }
+}
+
+/// Returns by how much a counter rose between two of its values; one that fell was started anew.
+pub fn increase(before: f64, after: f64) -> f64 {
+    if after >= before { after - before } else { after }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SpanKind {
@@ -27,6 +47,18 @@ pub enum SpanKind {
     Producer,
     Consumer,
     Internal,
+}
+
+impl SpanKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            SpanKind::Server => "server",
+            SpanKind::Client => "client",
+            SpanKind::Producer => "producer",
+            SpanKind::Consumer => "consumer",
+            SpanKind::Internal => "internal",
+        }
+    }
 }
 
 /// One operation of one service within a trace.
@@ -47,6 +79,31 @@ pub struct Span {
     pub attributes: BTreeMap<String, String>,
 }
 
+impl Span {
+    /// Returns the milliseconds in which none of `children` is at work.
+    pub fn own_ms(&self, children: &[&Span]) -> f64 {
+        let mut parts: Vec<(i64, i64)> =
+            children.iter().map(|child| (child.start.0.max(self.start.0), child.end.0.min(self.end.0))).collect();
+        parts.sort_unstable();
+        let (mut covered, mut until) = (0i64, self.start.0);
+        for (from, to) in parts {
+            let from = from.max(until);
+            if to > from {
+                covered = covered.saturating_add(to.saturating_sub(from));
+                until = to;
+            }
+        }
+        let own = self.end.0.saturating_sub(self.start.0).saturating_sub(covered).max(0);
+        own as f64 / NANOSECONDS_PER_SECOND as f64 * MILLISECONDS_PER_SECOND
+    }
+
+    pub fn duration_ms(&self) -> f64 {
+        self.end.seconds_since(self.start) * MILLISECONDS_PER_SECOND
+    }
+}
+
+const MILLISECONDS_PER_SECOND: f64 = 1000.0;
+
 /// A profile of one service over a window, as stacks of functions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
@@ -60,6 +117,45 @@ pub struct Profile {
     pub stacks: Vec<(Vec<u32>, i64)>,
 }
 
+/// What one function has in a profile, in the profile's unit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    pub by_itself: i64,
+    /// With what it called.
+    pub total: i64,
+    /// Frames above it, at most.
+    pub depth: usize,
+}
+
+impl Profile {
+    /// Returns what each function has; one that calls itself has its time once.
+    pub fn spent(&self) -> BTreeMap<&str, Spent> {
+        let mut values: BTreeMap<&str, Spent> = BTreeMap::new();
+        let mut seen: BTreeSet<u32> = BTreeSet::new();
+        let name = |function: u32| self.functions.get(function as usize).map(String::as_str);
+        for (stack, value) in &self.stacks {
+            seen.clear();
+            for (depth, function) in stack.iter().enumerate().filter(|(_, function)| seen.insert(**function)) {
+                if let Some(name) = name(*function) {
+                    let spent = values.entry(name).or_default();
+                    spent.total = spent.total.saturating_add(*value);
+                    spent.depth = spent.depth.max(depth);
+                }
+            }
+            if let Some(name) = stack.last().and_then(|last| name(*last)) {
+                let spent = values.entry(name).or_default();
+                spent.by_itself = spent.by_itself.saturating_add(*value);
+            }
+        }
+        values
+    }
+
+    /// Returns the unit of its values, such as `nanoseconds`: the third part of its type.
+    pub fn unit(&self) -> &str {
+        self.profile_type.split(':').nth(2).unwrap_or_default()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogLine {
     pub at: Timestamp,
@@ -68,6 +164,35 @@ pub struct LogLine {
     pub message: String,
     pub trace_id: Option<[u8; 16]>,
     pub labels: BTreeMap<String, String>,
+}
+
+impl LogLine {
+    /// Returns the message of a line that is JSON or logfmt, else the line.
+    pub fn said(&self) -> String {
+        let text = self.message.trim();
+        if text.starts_with('{')
+            && let Ok(serde_json::Value::Object(fields)) = serde_json::from_str::<serde_json::Value>(text)
+            && let Some(message) =
+                ["message", "msg", "event", "body"].iter().find_map(|name| fields.get(*name)?.as_str())
+        {
+            return message.to_owned();
+        }
+        let of_logfmt = |name: &str| {
+            let (_, rest) = text.split_once(name)?;
+            rest.split_once('"').map(|(message, _)| message.to_owned())
+        };
+        of_logfmt(" msg=\"").or_else(|| of_logfmt(" message=\"")).unwrap_or_else(|| text.to_owned())
+    }
+}
+
+/// What stands in the place of a value in the text of a log line.
+pub const BLANK: &str = "<*>";
+const WORDS_MAX: usize = 60;
+
+/// Returns the words of what a line says, those with a digit blank: they are values.
+pub fn words_of(said: &str) -> Vec<&str> {
+    let masked = |word| if str::bytes(word).any(|byte| byte.is_ascii_digit()) { BLANK } else { word };
+    said.split_whitespace().take(WORDS_MAX).map(masked).collect()
 }
 
 /// A question that got no answer, and why.

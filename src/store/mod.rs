@@ -9,6 +9,7 @@
 //!                blocks.parquet
 //!                metrics.parquet
 //!                thresholds.parquet
+//!                host_metrics.parquet, spans.parquet, profiles.parquet, logs.parquet: where the servers were asked
 //!                report.json
 //!                capture.tar          what the servers answered about the run, where they were asked
 //! lock, claims/                    for a folder: who is at work, see `claim`
@@ -29,6 +30,7 @@ pub mod run_files;
 pub mod run_writer;
 pub mod sample_file;
 mod table_writer;
+pub mod telemetry_tables;
 pub mod upload;
 
 use std::path::PathBuf;

@@ -10,10 +10,11 @@ use object_store::ObjectStoreExt;
 
 use crate::model::time::Timestamp;
 
-use super::manifest::Manifest;
-use super::{Store, StoreError, claim};
+use super::manifest::{Manifest, TableFile};
+use super::{CAPTURE, Store, StoreError, claim};
 
-const SAMPLES: &str = "samples";
+/// Tables that hold each thing that happened, and the servers' answers as they came; all others are small.
+const DETAILS: [&str; 4] = ["samples", "spans", "logs", CAPTURE];
 const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// What is to stay.
@@ -21,7 +22,8 @@ const SECONDS_PER_DAY: f64 = 86_400.0;
 pub struct Retention {
     /// The newest runs of each test and environment; none keeps all.
     pub keep_runs: Option<usize>,
-    /// How long after its start a run keeps its samples; none is for ever.
+    /// How long after its start a run keeps its samples, and of what the servers said spans, log lines and raw answers; none is for
+    /// ever.
     pub samples_days: Option<u32>,
 }
 
@@ -52,16 +54,26 @@ pub fn deletions(manifests: &[Manifest], retention: Retention, now: Timestamp) -
         *newer_count += 1;
         let age_days = now.seconds_since(Timestamp(manifest.order_key().0)) / SECONDS_PER_DAY;
         let is_old = retention.samples_days.is_some_and(|days| age_days > f64::from(days));
-        let samples = manifest.tables.iter().find(|table| table.table == SAMPLES);
-        let (part, bytes) = match samples {
-            _ if !is_kept => (Part::Run, manifest.tables.iter().map(|table| table.bytes).sum()),
-            Some(samples) if is_old => (Part::Samples, samples.bytes),
-            _ => continue,
+        let bytes = |tables: &mut dyn Iterator<Item = &TableFile>| tables.map(|table| table.bytes).sum();
+        let (part, bytes) = if !is_kept {
+            (Part::Run, bytes(&mut manifest.tables.iter()))
+        } else if is_old && manifest.tables.iter().any(is_detail) {
+            (Part::Samples, bytes(&mut manifest.tables.iter().filter(|table| is_detail(table))))
+        } else {
+            continue;
         };
         found.push(Deletion { manifest: manifest.clone(), part, age_days, bytes });
     }
     found.reverse();
     found
+}
+
+fn is_detail(table: &TableFile) -> bool {
+    DETAILS.contains(&&*table.table)
+}
+
+fn file_of(table: &str) -> String {
+    if table == CAPTURE { format!("{table}.tar") } else { format!("{table}.parquet") }
 }
 
 impl Store {
@@ -90,10 +102,10 @@ impl Store {
                 self.delete_attempt(&planned.attempt)?;
             }
             Part::Samples => {
-                let tables = planned.tables.iter().filter(|table| table.table != SAMPLES).cloned().collect();
+                let tables = planned.tables.iter().filter(|table| !is_detail(table)).cloned().collect();
                 self.put_manifest(&Manifest { tables, ..planned.clone() })?;
                 drop(lock);
-                self.delete_samples(&planned.attempt)?;
+                DETAILS.iter().try_for_each(|table| self.delete_file(&planned.attempt, &file_of(table)))?;
             }
         }
         Ok(true)
@@ -101,9 +113,16 @@ impl Store {
 
     /// Deletes the samples that a killed deletion left: their run's manifest no longer names them.
     pub fn delete_unnamed_samples(&self, manifests: &[Manifest]) -> Result<(), StoreError> {
-        let without = manifests.iter().filter(|manifest| !manifest.tables.iter().any(|table| table.table == SAMPLES));
-        let without: HashMap<_, _> = without
-            .map(|manifest| (self.attempt_path(&manifest.attempt, &format!("{SAMPLES}.parquet")), &manifest.attempt))
+        let without: HashMap<_, _> = manifests
+            .iter()
+            .flat_map(|manifest| {
+                let is_named = |table: &str| manifest.tables.iter().any(|named| named.table == table);
+                let unnamed = DETAILS.iter().filter(move |table| !is_named(table));
+                unnamed.map(|table| {
+                    let file = file_of(table);
+                    (self.attempt_path(&manifest.attempt, &file), (&manifest.attempt, file))
+                })
+            })
             .collect();
         if without.is_empty() {
             return Ok(());
@@ -112,11 +131,15 @@ impl Store {
         let read = |cause: object_store::Error| StoreError::Read { what: folder.to_string(), cause: cause.into() };
         let metas: Vec<_> = self.runtime.block_on(self.objects.list(Some(&folder)).try_collect()).map_err(read)?;
         let mut left = metas.iter().filter_map(|meta| without.get(&meta.location));
-        left.try_for_each(|attempt| self.delete_samples(attempt))
+        left.try_for_each(|(attempt, file)| {
+            // One that is being written right now is named in a moment.
+            let claim = self.claim(attempt)?;
+            if claim.is_none() && self.folder.is_some() { Ok(()) } else { self.delete_file(attempt, file) }
+        })
     }
 
-    fn delete_samples(&self, attempt: &str) -> Result<(), StoreError> {
-        let path = self.attempt_path(attempt, &format!("{SAMPLES}.parquet"));
+    fn delete_file(&self, attempt: &str, file: &str) -> Result<(), StoreError> {
+        let path = self.attempt_path(attempt, file);
         match self.runtime.block_on(self.objects.delete(&path)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(StoreError::Write { what: format!("the deletion of {path}"), cause: error.into() }),
@@ -165,11 +188,13 @@ mod tests {
 
     fn check(retention: Retention, expected: &[(&str, Part, u64)]) {
         let both = ["samples", "windows"];
+        let asked = ["windows", "host_metrics", "spans", "capture"];
         let runs = [
             run("a", "shop", Some(10), 99, &both),
             run("b", "shop", Some(20), 99, &both),
             run("c", "pay", Some(30), 99, &both),
             run("d", "shop", None, 40, &["windows"]),
+            run("f", "asked", Some(60), 99, &asked),
             run("e", "shop", Some(90), 99, &both),
         ];
         let found = deletions(&runs, retention, Timestamp(100 * DAY_NS));
@@ -189,7 +214,7 @@ mod tests {
         check(Retention { keep_runs: None, samples_days: Some(80) }, &[("a", Samples, 10)]);
         check(
             Retention { keep_runs: Some(3), samples_days: Some(10) },
-            &[("a", Run, 20), ("b", Samples, 10), ("c", Samples, 10)],
+            &[("a", Run, 20), ("b", Samples, 10), ("c", Samples, 10), ("f", Samples, 20)],
         );
         check(Retention { keep_runs: None, samples_days: Some(90) }, &[]);
     }

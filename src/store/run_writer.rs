@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Float64Array, MapBuilder, StringArray, StringBuilder,
-    TimestampNanosecondArray, UInt32Array, UInt64Array,
+    ArrayRef, BinaryArray, BooleanArray, Float64Array, StringArray, TimestampNanosecondArray, UInt32Array, UInt64Array,
 };
 
 use crate::model::metric::Unit;
@@ -15,7 +14,7 @@ use crate::tables::aggregate::{Aggregate, Window};
 use crate::tables::schemas;
 
 use super::manifest::TableFile;
-use super::table_writer::TableWriter;
+use super::table_writer::{TableWriter, map_column};
 use super::{Store, StoreError};
 
 const BATCH_ROWS: usize = 8 << 10;
@@ -85,7 +84,7 @@ impl<'a> RunWriter<'a> {
             Arc::new(keys.iter().map(|key| key.expected_response).collect::<BooleanArray>()),
             tag("check"),
             tag("error_code"),
-            tags_column(&rows),
+            map_column(rows.iter().map(|(_, tags)| tags.iter())),
         ])
     }
 
@@ -118,18 +117,6 @@ impl<'a> RunWriter<'a> {
             Arc::new(rows.iter().map(|window| window.sketch.as_deref()).collect::<BinaryArray>()),
         ])
     }
-}
-
-fn tags_column(rows: &[(u32, Arc<TagSet>)]) -> ArrayRef {
-    let mut builder = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
-    for (_, tags) in rows {
-        for (name, value) in tags.iter() {
-            builder.keys().append_value(name);
-            builder.values().append_value(value);
-        }
-        builder.append(true).expect("each name has a value");
-    }
-    Arc::new(builder.finish())
 }
 
 fn series_columns(aggregate: &Aggregate) -> Vec<ArrayRef> {

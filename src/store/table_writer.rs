@@ -1,6 +1,8 @@
 //! One Parquet file under way, and how every table is laid out in its file.
 
-use arrow::array::ArrayRef;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, MapBuilder, StringBuilder};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
@@ -32,7 +34,20 @@ fn builder() -> WriterPropertiesBuilder {
         // Measured values hardly repeat and ids are short: only of texts a dictionary is worth its time.
         .set_dictionary_enabled(false)
         .set_column_dictionary_enabled(ColumnPath::from("metric"), true)
+        .set_column_dictionary_enabled(ColumnPath::from("service"), true)
+        .set_column_dictionary_enabled(ColumnPath::from("operation"), true)
+        .set_column_dictionary_enabled(ColumnPath::from("profile_type"), true)
+        .set_column_dictionary_enabled(ColumnPath::from("function"), true)
+        .set_column_dictionary_enabled(ColumnPath::from("template"), true)
+        .set_column_dictionary_enabled(ColumnPath::new(map_path("labels", "keys")), true)
+        .set_column_dictionary_enabled(ColumnPath::new(map_path("labels", "values")), true)
+        .set_column_dictionary_enabled(ColumnPath::new(map_path("attributes", "keys")), true)
         .set_column_encoding(ColumnPath::from("time"), Encoding::DELTA_BINARY_PACKED)
+}
+
+/// Returns where the names or the values of a map lie.
+fn map_path(column: &str, part: &str) -> Vec<String> {
+    [column, "entries", part].map(str::to_owned).to_vec()
 }
 
 /// One Parquet file under way.
@@ -57,6 +72,7 @@ impl<'a> TableWriter<'a> {
         Ok(TableWriter { table, writer, schema, rows: 0 })
     }
 
+    /// Writes rows: one array for each column of the schema.
     pub fn write(&mut self, columns: Vec<ArrayRef>) -> Result<(), StoreError> {
         let batch =
             RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| write_error(self.table, error))?;
@@ -70,6 +86,19 @@ impl<'a> TableWriter<'a> {
         let bytes = upload.finish().map_err(|error| write_error(table, error))?;
         Ok(TableFile { table: table.to_owned(), file: format!("{table}.parquet"), rows: self.rows, bytes })
     }
+}
+
+/// Returns a column of maps, one a row: the pairs of each.
+pub fn map_column<'p>(rows: impl Iterator<Item = impl Iterator<Item = (&'p str, &'p str)>>) -> ArrayRef {
+    let mut builder = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+    for pairs in rows {
+        for (name, value) in pairs {
+            builder.keys().append_value(name);
+            builder.values().append_value(value);
+        }
+        builder.append(true).expect("each name has a value");
+    }
+    Arc::new(builder.finish())
 }
 
 pub fn write_error(table: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {

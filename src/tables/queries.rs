@@ -10,7 +10,7 @@ use crate::model::time::Timestamp;
 
 use super::query_error::{QueryError, nearest};
 
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
     ("checks", include_str!("../../queries/checks.sql")),
     ("dropped_iterations", include_str!("../../queries/dropped_iterations.sql")),
     ("endpoint_latency_per_window", include_str!("../../queries/endpoint_latency_per_window.sql")),
@@ -18,6 +18,7 @@ const FILES: [(&str, &str); 11] = [
     ("metric_history", include_str!("../../queries/metric_history.sql")),
     ("slowest_endpoints", include_str!("../../queries/slowest_endpoints.sql")),
     ("slowest_requests", include_str!("../../queries/slowest_requests.sql")),
+    ("system_per_window", include_str!("../../queries/system_per_window.sql")),
     ("threshold_headroom", include_str!("../../queries/threshold_headroom.sql")),
     ("throughput_per_window", include_str!("../../queries/throughput_per_window.sql")),
     ("two_runs_compared", include_str!("../../queries/two_runs_compared.sql")),

@@ -167,6 +167,73 @@ pub fn thresholds() -> SchemaRef {
     ])
 }
 
+/// One row a point of a metric that a server of metrics kept of the system under test.
+pub fn host_metrics() -> SchemaRef {
+    schema(vec![
+        required("time", time()),
+        required("metric", DataType::Utf8),
+        // By the label that names one.
+        optional("service", DataType::Utf8),
+        // As the server gave it: a counter is a counter.
+        required("value", DataType::Float64),
+        // Of a counter: its rise a second since the point before; null at the first.
+        optional("rate_per_second", DataType::Float64),
+        required("labels", tags()),
+    ])
+}
+
+/// One row a span of the traces that were asked for, which are not all.
+pub fn spans() -> SchemaRef {
+    schema(vec![
+        required("start", time()),
+        required("end", time()),
+        required("service", DataType::Utf8),
+        required("operation", DataType::Utf8),
+        // `server`, `client`, `producer`, `consumer` or `internal`.
+        required("kind", DataType::Utf8),
+        required("duration_ms", DataType::Float64),
+        // In which nothing below it was at work.
+        required("own_ms", DataType::Float64),
+        required("is_error", DataType::Boolean),
+        // In hex.
+        required("trace_id", DataType::Utf8),
+        required("span_id", DataType::Utf8),
+        optional("parent_span_id", DataType::Utf8),
+        required("attributes", tags()),
+    ])
+}
+
+/// One row a function of a profile of a service over a window.
+pub fn profiles() -> SchemaRef {
+    schema(vec![
+        required("window_start", time()),
+        required("window_end", time()),
+        required("service", DataType::Utf8),
+        // `process_cpu:cpu:nanoseconds:cpu:nanoseconds`
+        required("profile_type", DataType::Utf8),
+        required("function", DataType::Utf8),
+        // Over the window, in `unit`: by itself, and with what it called.
+        required("self_value", DataType::Int64),
+        required("total_value", DataType::Int64),
+        required("unit", DataType::Utf8),
+    ])
+}
+
+/// One row a log line.
+pub fn logs() -> SchemaRef {
+    schema(vec![
+        required("time", time()),
+        required("service", DataType::Utf8),
+        optional("level", DataType::Utf8),
+        required("message", DataType::Utf8),
+        // What it says, with its words that hold a digit blank: lines of one place in a program are alike.
+        required("template", DataType::Utf8),
+        // In hex.
+        optional("trace_id", DataType::Utf8),
+        required("labels", tags()),
+    ])
+}
+
 /// One row a run, from the manifests: in memory only.
 pub fn runs() -> SchemaRef {
     schema(vec![

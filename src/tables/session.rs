@@ -212,6 +212,10 @@ fn tables() -> Vec<TableShape> {
         ("blocks", schemas::blocks(), None, &[]),
         ("metrics", schemas::metrics(), None, &[]),
         ("thresholds", schemas::thresholds(), None, &[]),
+        ("host_metrics", schemas::host_metrics(), None, &[]),
+        ("spans", schemas::spans(), None, &[]),
+        ("profiles", schemas::profiles(), None, &[]),
+        ("logs", schemas::logs(), None, &[]),
     ]
 }
 

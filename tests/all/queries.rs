@@ -53,6 +53,23 @@ impl KeptRuns {
         KeptRuns { folder, run_ids }
     }
 
+    /// A store with a run that was recorded together with what the servers said about it.
+    pub fn recorded() -> &'static KeptRuns {
+        static KEPT: OnceLock<KeptRuns> = OnceLock::new();
+        KEPT.get_or_init(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let recording = data("recordings/gc-catalog");
+            let mut command = tidemark(folder.path());
+            command
+                .args(["analyze", "--format", "json", "--capture"])
+                .arg(&recording)
+                .arg(recording.join("k6.json.gz"));
+            let report = crate::front_door::json(&command.output().unwrap());
+            let run_ids = BTreeMap::from([("recorded", report["run"]["id"].as_str().unwrap().to_owned())]);
+            KeptRuns { folder, run_ids }
+        })
+    }
+
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -70,7 +87,7 @@ impl KeptRuns {
 }
 
 /// What the runner of .slt files asks: `named NAME`, then a line a parameter.
-struct Asker(&'static KeptRuns);
+struct Asker;
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -81,27 +98,28 @@ impl sqllogictest::DB for Asker {
     type ColumnType = DefaultColumnType;
 
     fn run(&mut self, asked: &str) -> Result<DBOutput<DefaultColumnType>, Refused> {
+        let kept = if asked.contains("@recorded") { KeptRuns::recorded() } else { KeptRuns::shared() };
         let asked =
-            self.0.run_ids.iter().fold(asked.to_owned(), |text, (name, id)| text.replace(&format!("@{name}"), id));
+            kept.run_ids.iter().fold(asked.to_owned(), |text, (name, id)| text.replace(&format!("@{name}"), id));
         let mut lines = asked.lines();
         let name = lines.next().and_then(|line| line.strip_prefix("named ")).unwrap();
         let mut arguments = vec!["--named", name, "--format", "arrow"];
         lines.for_each(|parameter| arguments.extend(["--param", parameter]));
-        let output = self.0.query(&arguments);
+        let output = kept.query(&arguments);
         if !output.status.success() {
             return Err(Refused(String::from_utf8_lossy(&output.stderr).into_owned()));
         }
         let reader = StreamReader::try_new(output.stdout.as_slice(), None).unwrap();
         let types = reader.schema().fields().iter().map(|field| column_type(field.data_type())).collect();
-        let rows = reader.flat_map(|batch| rows_of(&batch.unwrap())).map(|row| self.name_runs(row)).collect();
+        let rows = reader.flat_map(|batch| rows_of(&batch.unwrap())).map(|row| kept.name_runs(row)).collect();
         Ok(DBOutput::Rows { types, rows })
     }
 }
 
-impl Asker {
+impl KeptRuns {
     fn name_runs(&self, row: Vec<String>) -> Vec<String> {
         let name = |cell: String| {
-            self.0.run_ids.iter().find(|(_, id)| **id == cell).map_or(cell, |(name, _)| format!("@{name}"))
+            self.run_ids.iter().find(|(_, id)| **id == cell).map_or(cell, |(name, _)| format!("@{name}"))
         };
         row.into_iter().map(name).collect()
     }
@@ -161,7 +179,7 @@ fn named_queries_answer_as_duckdb_does() {
     let paths = slt_paths();
     assert!(paths.len() >= 10, "only {} files", paths.len());
     for path in paths {
-        let mut runner = Runner::new(|| async { Ok(Asker(KeptRuns::shared())) });
+        let mut runner = Runner::new(|| async { Ok(Asker) });
         runner.with_column_validator(strict_column_validator);
         runner.with_validator(is_same);
         runner.run_file(&path).unwrap_or_else(|error| {

@@ -101,7 +101,20 @@ fn tables_describe_themselves() {
         .filter(|table| table["table_schema"] == "public")
         .map(|table| table["table_name"].as_str().unwrap())
         .collect();
-    for table in ["runs", "samples", "series", "tag_sets", "windows", "blocks", "metrics", "thresholds"] {
+    for table in [
+        "runs",
+        "samples",
+        "series",
+        "tag_sets",
+        "windows",
+        "blocks",
+        "metrics",
+        "thresholds",
+        "host_metrics",
+        "spans",
+        "profiles",
+        "logs",
+    ] {
         assert!(tables.contains(&table), "{table} is not in {tables:?}");
         let columns = kept.rows(&[&format!("DESCRIBE {table}")]);
         assert_eq!(columns[0]["column_name"], "run_id", "{table}");
@@ -335,6 +348,38 @@ fn others_read_it() {
             assert!((ours - theirs).abs() <= 1e-12 * theirs, "{name}: {ours}, theirs {theirs}");
         }
     }
+}
+
+#[test]
+fn what_the_servers_said_is_read_by_others_as_well() {
+    let Some(python) = duckdb_python() else {
+        crate::store_faults::skipped(
+            "what_the_servers_said_is_read_by_others_as_well: no Python that can import duckdb",
+        );
+        return;
+    };
+    let kept = KeptRuns::recorded();
+    let asked = [
+        ("host_metrics", "count(*)", "sum(rate_per_second)"),
+        ("spans", "count(DISTINCT trace_id)", "sum(own_ms)"),
+        ("profiles", "count(DISTINCT function)", "CAST(sum(self_value) AS DOUBLE)"),
+        ("logs", "count(DISTINCT template)", "CAST(count(trace_id) AS DOUBLE)"),
+    ];
+    for (table, count, sum) in asked {
+        let ours = &kept.rows(&[&format!("SELECT {count} AS n, {sum} AS s FROM {table}")])[0];
+        let script = format!(
+            "import sys, duckdb; print(list(duckdb.sql(f\"SELECT {count}, {sum} FROM '{{sys.argv[1]}}/data/*/{table}.parquet'\").fetchall()[0]))"
+        );
+        let output = Command::new(&python).args(["-c", &script]).arg(kept.path().join(".tidemark")).output().unwrap();
+        let theirs = crate::front_door::json(&output);
+        let (ours_sum, theirs_sum) = (ours["s"].as_f64().unwrap(), theirs[1].as_f64().unwrap());
+        assert!(ours["n"] == theirs[0] && ours["n"].as_u64().unwrap() > 0, "{table}: {ours} {theirs}");
+        assert!((ours_sum - theirs_sum).abs() <= 1e-9 * theirs_sum.abs(), "{table}: {ours} {theirs}");
+    }
+    // Each profile's functions add up to it.
+    let uneven = kept.rows(&["SELECT service FROM profiles GROUP BY service, profile_type, window_start \
+                              HAVING max(total_value) <> sum(self_value) AND max(total_value) > sum(self_value)"]);
+    assert_eq!(uneven.len(), 0, "{uneven:?}");
 }
 
 #[test]

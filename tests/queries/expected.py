@@ -26,6 +26,9 @@ RUNS = [
     ("dropped", "dropped", False, "dropped"),
 ]
 
+# Runs with what the servers answered about them; in a store of their own.
+RECORDED = [("recorded", "recordings/gc-catalog")]
+
 # The questions: a query's parameters. A run is named as @NAME; the runner knows its id.
 ASKED = {
     "checks": [{"run": "@checkout"}, {"run": "@aborted"}],
@@ -40,6 +43,7 @@ ASKED = {
     ],
     "slowest_endpoints": [{"run": "@checkout"}, {"run": "@checkout", "top": "2"}],
     "slowest_requests": [{"run": "@checkout", "top": "15"}],
+    "system_per_window": [{"run": "@recorded", "service": "catalog"}, {"run": "@recorded", "window": "30 seconds"}],
     "threshold_headroom": [{"run": "@checkout"}, {"run": "@aborted"}],
     "throughput_per_window": [{"run": "@checkout"}, {"run": "@checkout", "window": "1 second"}],
     "two_runs_compared": [{"base": "@history-3", "current": "@history-4"}, {"base": "@history-1", "current": "@checkout"}],
@@ -78,7 +82,7 @@ def summary_of(folder):
 def tables(connection):
     connection.execute("""CREATE TABLE samples (run_id TEXT, time TIMESTAMP_NS, metric TEXT, value DOUBLE, endpoint TEXT, method TEXT,
         status TEXT, scenario TEXT, "group" TEXT, expected_response BOOLEAN, "check" TEXT, error_code TEXT, metadata TEXT)""")
-    for name, folder, _, _ in RUNS:
+    for name, folder in [*(run[:2] for run in RUNS), *RECORDED]:
         path = TREE / "data" / folder / "k6.json.gz"
         tag = lambda key: f"nullif(data->'tags'->>'{key}', '')"
         connection.execute(f"""INSERT INTO samples SELECT '@{name}', CAST(rtrim(data->>'time', 'Z') AS TIMESTAMP_NS), metric,
@@ -129,6 +133,64 @@ def tables(connection):
                                    [run, metric, expression, not failed, observed, headroom(expression, observed), aborts.get(expression, False)])
 
 
+def telemetry(connection):
+    """The tables of what servers said, from their raw answers: those that a query reads, and of those the columns."""
+    connection.execute("CREATE TABLE host_metrics (run_id TEXT, time TIMESTAMP_NS, metric TEXT, service TEXT, rate_per_second DOUBLE)")
+    connection.execute("CREATE TABLE spans (run_id TEXT, start TIMESTAMP_NS, service TEXT, own_ms DOUBLE, trace_id TEXT)")
+    connection.execute("CREATE TABLE logs (run_id TEXT, time TIMESTAMP_NS, service TEXT, level TEXT)")
+    for name, folder in RECORDED:
+        root = TREE / "data" / folder
+        spans = {}
+        for file in json.loads((root / "manifest.json").read_text())["files"]:
+            answer = json.loads(gzip.decompress((root / file["file"]).read_bytes()))
+            if file["server"] == "prometheus" and "query_range" in file["path"]:
+                for series in answer["data"]["result"]:
+                    rows_of_series(connection, f"@{name}", series)
+            elif "/traces/" in file["path"]:
+                for one in spans_of(answer["trace"]):
+                    spans.setdefault((one["trace"], one["id"], one["kind"]), one)
+            elif file["server"] == "loki":
+                lines = {(int(value[0]), stream["stream"]["service"], stream["stream"]["level"], value[1], json.dumps(stream["stream"]))
+                         for stream in answer["data"]["result"] for value in stream["values"]}
+                connection.executemany("INSERT INTO logs VALUES (?, make_timestamp_ns(?), ?, ?)",
+                                       [[f"@{name}", *line[:3]] for line in sorted(lines)])
+        children = {}
+        for one in spans.values():
+            children.setdefault((one["trace"], one["parent"]), []).append(one)
+        connection.executemany("INSERT INTO spans VALUES (?, make_timestamp_ns(?), ?, ?, ?)", [
+            [f"@{name}", one["start"], one["service"], own_ms(one, children.get((one["trace"], one["id"]), [])), one["trace"]]
+            for one in spans.values()])
+
+
+def rows_of_series(connection, run, series):
+    labels = series["metric"]
+    metric = labels["__name__"]
+    points = [(round(time * 1000) * 1_000_000, float(value)) for time, value in series["values"]]
+    counts_up = metric.endswith(("_total", "_sum", "_count", "_bucket"))
+    rates = [None]
+    for (before, old), (at, new) in zip(points, points[1:]):
+        # A counter that falls was started anew.
+        rise = new - old if new >= old else new
+        rates.append(rise / ((at - before) / 1e9) if counts_up else None)
+    connection.executemany("INSERT INTO host_metrics VALUES (?, make_timestamp_ns(?), ?, ?, ?)",
+                           [[run, at, metric, labels["service"], rate] for (at, _), rate in zip(points, rates)])
+
+
+def spans_of(trace):
+    for batch in trace["resourceSpans"]:
+        service = next(one["value"]["stringValue"] for one in batch["resource"]["attributes"] if one["key"] == "service.name")
+        for span in (span for scope in batch["scopeSpans"] for span in scope["spans"]):
+            yield {"trace": span["traceId"], "id": span["spanId"], "parent": span.get("parentSpanId"), "kind": span["kind"],
+                   "service": service, "start": int(span["startTimeUnixNano"]), "end": int(span["endTimeUnixNano"])}
+
+
+def own_ms(span, children):
+    """Nanosecond edges, swept: the time that no child covers."""
+    edges = sorted({span["start"], span["end"], *(min(max(child[end], span["start"]), span["end"]) for child in children for end in ("start", "end"))})
+    covered = lambda a, b: any(child["start"] <= a and b <= child["end"] for child in children)
+    return sum(b - a for a, b in zip(edges, edges[1:]) if not covered(a, b)) / 1e6
+
+
 def in_stream(declared, metric):
     """A metric's thresholds in the stream, each as {"threshold", "abortOnFail"}."""
     thresholds = declared.get(metric, {}).get("thresholds") or []
@@ -156,6 +218,8 @@ def answer(connection, name, given):
     sql = sql_of(name)
     defaults = default_values(sql)
     values = {key: value_of(kind, given.get(key, text)) for key, (kind, text) in defaults.items()}
+    # DuckDB cannot tell the type of a parameter that is null.
+    sql = re.sub(r"\$(\w+) IS NULL", r"CAST($\1 AS TEXT) IS NULL", sql)
     sql = sql.replace("k6_percentile(", "quantile_cont(").replace("date_bin(", "time_bucket(")
     relation = connection.execute(f"DESCRIBE {sql}", values).fetchall()
     types = [row[1] for row in relation]
@@ -184,6 +248,7 @@ def main():
     # The last digit of a sum depends on which thread ends first; with one, every run writes the same files.
     connection.execute("SET threads = 1")
     tables(connection)
+    telemetry(connection)
     for name, questions in ASKED.items():
         text = f"# {sql_of(name).splitlines()[0].removeprefix('-- ')}\n"
         text += "# Expected by DuckDB from k6's raw JSON and summaries, by tests/queries/expected.py; not by our code.\n"
