@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use crate::model::ci::{CiContext, CiSystem, ci_context};
 use crate::model::report::AnalysisReport;
 use crate::report::text::{self, Colour};
-use crate::report::{annotations, charts, code_quality, html, junit, markdown, sarif};
+use crate::report::{annotations, charts, code_quality, html, junit, markdown, sarif, slack};
 
 use super::{UsageError, print};
 
@@ -32,6 +32,8 @@ enum Format {
     Html,
     Junit,
     Sarif,
+    /// A message for Slack, in Block Kit: for a webhook.
+    Slack,
     /// What layout 1 names comparison-*.md; of `compare` only.
     ComparisonMd,
 }
@@ -58,6 +60,7 @@ impl Answer {
             Format::Html => html::render(report),
             Format::Junit => junit::render(report),
             Format::Sarif => sarif::render(report),
+            Format::Slack => slack::render(report),
             Format::ComparisonMd => {
                 return Err(UsageError("comparison-md is a form of `tidemark compare` only".to_owned()).into());
             }
@@ -83,6 +86,7 @@ fn write_all(report: &AnalysisReport, folder: &Path) -> anyhow::Result<PathBuf> 
         (page.clone(), html::render(report).into()),
         (folder.join("junit.xml"), junit::render(report).into()),
         (folder.join("report.sarif"), sarif::render(report).into()),
+        (folder.join("slack.json"), slack::render(report).into()),
         (folder.join("gl-code-quality-report.json"), code_quality::render(report).into()),
     ];
     for charts::Chart { name, svg } in charts::charts(report) {

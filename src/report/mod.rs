@@ -17,6 +17,7 @@ pub mod rows;
 #[cfg(test)]
 mod sample;
 pub mod sarif;
+pub mod slack;
 pub mod text;
 mod text_findings;
 pub mod why;

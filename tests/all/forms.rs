@@ -14,7 +14,7 @@ use serde_json::Value;
 use tidemark::model::report::{AnalysisReport, VerdictKind};
 use tidemark::report::comparison_md::{self, Layout1Comparison, Layout1Summary};
 use tidemark::report::words::{self, Weight};
-use tidemark::report::{annotations, code_quality, junit, markdown, sarif};
+use tidemark::report::{annotations, code_quality, junit, markdown, sarif, slack};
 
 use super::random_report;
 use super::store_faults::skipped;
@@ -42,6 +42,7 @@ fn random_reports_are_whole_inert_and_of_one_mind_in_every_form() {
         check_junit(&report, &schema)?;
         check_annotations(&report)?;
         check_code_quality(&report)?;
+        check_slack(&report)?;
         check_markdown(&markdown::render(&report), report.run.ci_url.as_deref())?;
         check_wording(&report)?;
     });
@@ -69,6 +70,44 @@ fn check_sarif(report: &AnalysisReport, validator: &jsonschema::Validator) -> Re
         prop_assert!(!message.contains("](") && !message.contains("{0}"), "{message}");
         check_path(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].as_str().unwrap())?;
     }
+    Ok(())
+}
+
+/// What Slack's reference of Block Kit asks of each block that we use, and no text that it would make anything of.
+fn check_slack(report: &AnalysisReport) -> Result<(), TestCaseError> {
+    let message: Value = serde_json::from_str(&slack::render(report)).unwrap();
+    let keys: Vec<&String> = message.as_object().unwrap().keys().collect();
+    prop_assert_eq!(keys, ["blocks", "mrkdwn", "text"]);
+    let is_inert = |text: &str| {
+        let entities = text.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "");
+        !text.trim().is_empty() && !entities.contains(['<', '>', '&'])
+    };
+    prop_assert!(is_inert(message["text"].as_str().unwrap()) && message["mrkdwn"] == false);
+    let check_text = |text: &Value, letters_max: usize| -> Result<(), TestCaseError> {
+        let keys: Vec<&String> = text.as_object().unwrap().keys().collect();
+        prop_assert_eq!(keys, ["emoji", "text", "type"]);
+        prop_assert!(text["type"] == "plain_text" && text["emoji"] == false);
+        let words = text["text"].as_str().unwrap();
+        prop_assert!(is_inert(words) && words.chars().count() <= letters_max, "{}", words);
+        Ok(())
+    };
+    let blocks = message["blocks"].as_array().unwrap();
+    prop_assert!((1..=50).contains(&blocks.len()), "{} blocks", blocks.len());
+    for block in blocks {
+        prop_assert_eq!(block.as_object().unwrap().len(), 2);
+        match block["type"].as_str().unwrap() {
+            "header" => check_text(&block["text"], 150)?,
+            "section" => check_text(&block["text"], 3_000)?,
+            "context" => {
+                let elements = block["elements"].as_array().unwrap();
+                prop_assert!((1..=10).contains(&elements.len()));
+                elements.iter().try_for_each(|element| check_text(element, 3_000))?;
+            }
+            other => prop_assert!(false, "{}", other),
+        }
+    }
+    let verdict = words::verdict(report.verdict.kind);
+    prop_assert!(blocks[0]["text"]["text"].as_str().unwrap().starts_with(&verdict));
     Ok(())
 }
 
