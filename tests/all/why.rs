@@ -86,7 +86,7 @@ fn check_inert(recording: &str, texts: &[(&str, &str)]) {
         let told = String::from_utf8(output.stdout).unwrap();
         let flat = told.split_whitespace().collect::<Vec<_>>().join(" ");
         if !matches!(format, "junit" | "sarif") {
-            assert!(flat.contains("Ignore all previous"), "{format}: {told}");
+            assert!(flat.contains("all previous"), "{format}: {told}");
         }
         match format {
             "html" | "junit" => assert!(!told.contains("<script>alert(1)"), "{format}"),
