@@ -30,7 +30,7 @@ use crate::ingest::telemetry::packed::PackError;
 use crate::model::blocks::BlockSeries;
 use crate::model::metric::{MetricDeclaration, MetricKind, Submetric, ThresholdSource, Unit, builtin};
 use crate::model::report::{
-    AnalysisReport, BaselineReport, MetricReport, Objective, Phases, RunReport, SCHEMA_VERSION, Skipped,
+    AnalysisReport, BaselineReport, Grafana, MetricReport, Objective, Phases, RunReport, SCHEMA_VERSION, Skipped,
     ThresholdReport, Verdict, VerdictKind,
 };
 use crate::model::run::{RunLabels, SourceReport};
@@ -88,6 +88,8 @@ pub struct Request {
     /// What of the inputs was not read, and why.
     pub left_out: Vec<Skipped>,
     pub baseline: Baseline,
+    /// Where the evidence can be looked up.
+    pub grafana: Option<Grafana>,
     /// Who watches while the run is read.
     pub live: Option<Arc<Live>>,
     /// Where what the servers said about the run comes from; none: what was kept beside an earlier analysis of it.
@@ -187,6 +189,7 @@ fn read_and_judge(
         Some(source) => why::explain(&mut report, source)?,
         None => None,
     };
+    report.grafana = request.grafana.clone().filter(|_| explained.is_some());
     if let (Some(writers), Some(keep)) = (writers, keep) {
         commit(writers, &aggregate, &mut report, &blocks, explained.as_ref(), keep)?;
     }
@@ -368,6 +371,8 @@ fn report(
         objectives: Vec::new(),
         ramp: None,
         diagnoses: Vec::new(),
+        exhibits: None,
+        grafana: None,
         unavailable: Vec::new(),
         coordinated_omission: None,
         history: None,

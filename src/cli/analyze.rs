@@ -189,6 +189,7 @@ impl Analyze {
             },
             thresholds,
             objectives: config.objectives.iter().map(ObjectiveConfig::objective).collect(),
+            grafana: self.servers.grafana(config),
             ..Request::default()
         }
     }

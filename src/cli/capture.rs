@@ -37,7 +37,7 @@ impl Capture {
         let store = self.store.open(config)?;
         let manifest = super::find(&store, &self.run, config)?;
         let shown = super::progress::show_asking(&source);
-        let (report, explained) = why::explain_kept(&store, manifest, &source)?;
+        let (report, explained) = why::explain_kept(&store, manifest, &source, self.servers.grafana(config))?;
         drop(shown);
         let Some(Explained { evidence, telemetry }) = explained else {
             let reason = "it is not known when the run took place: only a summary of it was kept";

@@ -7,15 +7,15 @@ use std::time::SystemTime;
 use chrono::{DateTime, NaiveTime, Utc};
 use clap::Subcommand;
 
-use crate::diagnose::Window;
 use crate::diagnose::look::Look;
+use crate::diagnose::{Window, drawn};
 use crate::engine::evidence::Source;
 use crate::engine::observe::{Asked, Observed};
 use crate::engine::why::{self as causes, Times};
 use crate::model::report::AnalysisReport;
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 use crate::report::columns::{cut_middle, pad};
-use crate::report::{flame, why};
+use crate::report::{flame, pprof, why};
 
 use super::capture::NO_SERVER;
 use super::config::Config;
@@ -24,6 +24,8 @@ use super::{StoreArgument, UsageError, print};
 
 const ROWS_SHOWN: usize = 20;
 const NAME_COLUMNS: usize = 58;
+/// A picture of its own has more room than a page of a report.
+const FRAMES_DRAWN: usize = 5_000;
 /// What `check` looks at.
 const CHECKED_SECONDS: f64 = 300.0;
 /// Times of a window that are looked at before it.
@@ -41,6 +43,7 @@ pub struct Observe {
 const EXAMPLES: &str = "Examples:
   tidemark observe profile --service auth --run last --finding 1
   tidemark observe profile --service auth --from 10:05 --to 10:07 --format svg > flame.svg
+  tidemark observe profile --service auth --run last --finding 1 --format html > flame.html
   tidemark observe traces --from 10:05 --to 10:07 --tempo http://127.0.0.1:3200
   tidemark observe logs --service cart --capture DIR --from 10:05 --to 10:07
   tidemark observe check --prometheus http://127.0.0.1:9090 --loki http://127.0.0.1:3100";
@@ -56,7 +59,7 @@ enum Question {
         /// Of which kind: cpu, mutex, block, alloc_space, inuse_space, goroutine.
         #[arg(long, default_value = "cpu", value_name = "KIND")]
         kind: String,
-        /// A table, or the difference as a flame graph.
+        /// A table; the difference as a flame graph, still or to be zoomed; or the window's own profile for `go tool pprof`.
         #[arg(long, default_value = "text", value_name = "FORMAT")]
         format: ProfileFormat,
     },
@@ -129,30 +132,32 @@ struct OfService {
 enum ProfileFormat {
     Text,
     Svg,
+    Html,
+    Pprof,
 }
 
 impl Observe {
     pub fn run(self, config: &Config) -> anyhow::Result<u8> {
-        let told = match self.question {
+        let told: Vec<u8> = match self.question {
             Question::Profile { about, of, kind, format } => {
                 let (observed, window) = about.read(config)?;
                 profile(&observed.look(window), &of.service, &kind, format)?
             }
             Question::Traces { about, service } => {
                 let (observed, window) = about.read(config)?;
-                traces(&observed.look(window), service.as_deref())?
+                traces(&observed.look(window), service.as_deref())?.into()
             }
             Question::Metrics { about, of } => {
                 let (observed, window) = about.read(config)?;
-                metrics(&observed.look(window), &of.service)?
+                metrics(&observed.look(window), &of.service)?.into()
             }
             Question::Logs { about, of } => {
                 let (observed, window) = about.read(config)?;
-                logs(&observed.look(window), &of.service)?
+                logs(&observed.look(window), &of.service)?.into()
             }
-            Question::Check { answers } => check(&answers.all(config)?)?,
+            Question::Check { answers } => check(&answers.all(config)?)?.into(),
         };
-        print(told.as_bytes())?;
+        print(&told)?;
         Ok(0)
     }
 }
@@ -303,22 +308,18 @@ fn unknown(look: &Look, service: &str, what: &str) -> UsageError {
     UsageError(format!("nothing is known of {what} of {service}: the services are {}", services.join(", ")))
 }
 
-fn profile(look: &Look, service: &str, kind: &str, format: ProfileFormat) -> anyhow::Result<String> {
+fn profile(look: &Look, service: &str, kind: &str, format: ProfileFormat) -> anyhow::Result<Vec<u8>> {
     let found = look.profile(service, kind);
     let (difference, [healthy, observed]) =
         found.ok_or_else(|| unknown(look, service, &format!("the {kind} profile")))?;
     let unit = why::unit_of(&difference.profile_type);
-    let head = format!(
-        "{} of {}, {} to {} UTC, beside {} to {}",
-        why::short(&difference.profile_type),
-        why::short(service),
-        difference.faulty.from.clock(),
-        difference.faulty.until.clock(),
-        difference.healthy.from.clock(),
-        difference.healthy.until.clock()
-    );
-    if matches!(format, ProfileFormat::Svg) {
-        return Ok(flame::difference(healthy, observed, &head, unit));
+    let drawn = drawn::flame(healthy, observed, 0, FRAMES_DRAWN);
+    let head = flame::title(&drawn);
+    match format {
+        ProfileFormat::Text => {}
+        ProfileFormat::Svg => return Ok(flame::picture(&drawn).into()),
+        ProfileFormat::Html => return Ok(flame::page(&drawn).into()),
+        ProfileFormat::Pprof => return Ok(pprof::encode(observed)),
     }
     let figure = |value: f64| format!("{:.4}", value / unit.1);
     let mut text = format!("{head}\n");
@@ -350,7 +351,7 @@ fn profile(look: &Look, service: &str, kind: &str, format: ProfileFormat) -> any
         let values = [one.self_faulty, one.self_healthy, one.total_faulty, one.total_healthy].map(figure);
         writeln!(text, "{name}{:>12}{:>12}{:>12}{:>12}", values[0], values[1], values[2], values[3])?;
     }
-    Ok(text)
+    Ok(text.into())
 }
 
 fn traces(look: &Look, service: Option<&str>) -> anyhow::Result<String> {

@@ -10,10 +10,11 @@ use url::Url;
 use crate::engine::evidence::Source;
 use crate::ingest::servers::Servers;
 use crate::ingest::servers::access::{Access, AddressError, Credentials, Secret, Server, Tls};
+use crate::model::report::Grafana;
 
 use super::UsageError;
 use super::config::{Config, Positive};
-use super::telemetry_config::{ServerConfig, ServerTable};
+use super::telemetry_config::{GrafanaConfig, ServerConfig, ServerTable};
 
 /// A report waits no longer for the servers.
 const SECONDS_DEFAULT: f64 = 30.0;
@@ -33,6 +34,9 @@ pub struct ServersArgument {
     /// Where Loki is.
     #[arg(long, env = "TIDEMARK_LOKI", value_name = "URL", hide_env_values = true)]
     loki: Option<String>,
+    /// Where Grafana is: the page links each piece of evidence to it.
+    #[arg(long, env = "TIDEMARK_GRAFANA", value_name = "URL")]
+    grafana: Option<String>,
     /// How long the servers may be asked about a run; 30 when nothing says.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     telemetry_seconds: Option<Positive>,
@@ -70,6 +74,12 @@ impl ServersArgument {
         let seconds = self.telemetry_seconds.or(config.telemetry.seconds).map_or(SECONDS_DEFAULT, |seconds| seconds.0);
         let services = config.telemetry.services.clone();
         Ok(Some(Servers { access, services, time_limit: Duration::from_secs_f64(seconds.min(3_600.0)) }))
+    }
+
+    pub fn grafana(&self, config: &Config) -> Option<Grafana> {
+        let said = self.grafana.clone().filter(|address| !address.is_empty());
+        let said = said.map(|url| Grafana { url, datasources: BTreeMap::new() });
+        said.or_else(|| config.telemetry.grafana.as_ref().map(GrafanaConfig::grafana))
     }
 
     /// As [`ServersArgument::servers`], as a source of answers.

@@ -1,5 +1,6 @@
 //! `[telemetry]` of `tidemark.toml`: where the servers are, and how they are asked.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -7,6 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::ingest::servers::access::Server;
+use crate::model::report::Grafana;
 
 use super::config::Positive;
 
@@ -26,6 +28,49 @@ pub struct TelemetryConfig {
     pub services: Vec<String>,
     /// How long all questions about a run may take together, in seconds. Default: 30.
     pub seconds: Option<Positive>,
+    /// The address of Grafana, for links to the evidence, or a table with url and the uids of its data sources. Default: no links.
+    pub grafana: Option<GrafanaConfig>,
+}
+
+/// Grafana: its address alone, or with the names of its data sources.
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
+#[schemars(untagged)]
+pub enum GrafanaConfig {
+    Address(String),
+    Table(GrafanaTable),
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrafanaTable {
+    /// The address.
+    pub url: String,
+    /// The uid of the data source for Prometheus. Default: prometheus.
+    pub prometheus: Option<String>,
+    /// The uid of the data source for Tempo. Default: tempo.
+    pub tempo: Option<String>,
+    /// The uid of the data source for Pyroscope. Default: grafana-pyroscope-datasource.
+    pub pyroscope: Option<String>,
+    /// The uid of the data source for Loki. Default: loki.
+    pub loki: Option<String>,
+}
+
+impl GrafanaConfig {
+    pub fn grafana(&self) -> Grafana {
+        match self {
+            GrafanaConfig::Address(url) => Grafana { url: url.clone(), datasources: BTreeMap::new() },
+            GrafanaConfig::Table(table) => {
+                let named = [
+                    ("prometheus", &table.prometheus),
+                    ("tempo", &table.tempo),
+                    ("grafana-pyroscope-datasource", &table.pyroscope),
+                    ("loki", &table.loki),
+                ];
+                let named = named.into_iter().filter_map(|(kind, uid)| Some((kind.to_owned(), uid.clone()?)));
+                Grafana { url: table.url.clone(), datasources: named.collect() }
+            }
+        }
+    }
 }
 
 /// A server: its address alone, or with what it needs.
@@ -61,26 +106,37 @@ pub struct ServerTable {
 }
 
 impl<'de> Deserialize<'de> for ServerConfig {
-    /// By hand, so that an unknown key in the table is named.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ServerConfig, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = ServerConfig;
+        let table = |table: ServerTable| ServerConfig::Table(Box::new(table));
+        deserializer.deserialize_any(AddressOr { address: ServerConfig::Address, table })
+    }
+}
 
-            fn expecting(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
-                formatter.write_str("an address such as \"http://127.0.0.1:9090\", or a table with url = \"...\"")
-            }
+impl<'de> Deserialize<'de> for GrafanaConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<GrafanaConfig, D::Error> {
+        deserializer.deserialize_any(AddressOr { address: GrafanaConfig::Address, table: GrafanaConfig::Table })
+    }
+}
 
-            fn visit_str<E: de::Error>(self, address: &str) -> Result<ServerConfig, E> {
-                Ok(ServerConfig::Address(address.to_owned()))
-            }
+/// Reads a text or a table, so that an unknown key in the table is named.
+struct AddressOr<C, T> {
+    address: fn(String) -> C,
+    table: fn(T) -> C,
+}
 
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<ServerConfig, A::Error> {
-                let table = ServerTable::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(ServerConfig::Table(Box::new(table)))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+impl<'de, C, T: Deserialize<'de>> de::Visitor<'de> for AddressOr<C, T> {
+    type Value = C;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+        formatter.write_str("an address such as \"http://127.0.0.1:9090\", or a table with url = \"...\"")
+    }
+
+    fn visit_str<E: de::Error>(self, address: &str) -> Result<C, E> {
+        Ok((self.address)(address.to_owned()))
+    }
+
+    fn visit_map<M: de::MapAccess<'de>>(self, map: M) -> Result<C, M::Error> {
+        Ok((self.table)(T::deserialize(MapAccessDeserializer::new(map))?))
     }
 }
 

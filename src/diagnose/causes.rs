@@ -459,6 +459,7 @@ impl<'t> Scene<'t> {
             healthy: added.healthy,
             faulty: added.faulty,
             moved_at: account::onset(self.vitals, values, self.contrast, added).map(|step| self.vitals.time(step)),
+            query: None,
         }
     }
 
@@ -471,6 +472,7 @@ impl<'t> Scene<'t> {
             healthy_per_second: self.templates.rate_healthy(template),
             faulty_per_second: self.templates.rate_faulty(template),
             example: template.example.clone(),
+            query: self.telemetry.log_query.clone(),
         };
         risen.iter().take(TEMPLATES_NAMED).map(clue).collect()
     }

@@ -7,6 +7,7 @@ mod account;
 mod causes;
 mod clues;
 mod contrast;
+pub mod drawn;
 mod functions;
 mod growth;
 pub mod labelled;
@@ -124,6 +125,11 @@ pub fn diagnose(findings: &[Finding], run: Window, telemetry: &Telemetry) -> Dia
             diagnosed.diagnoses.push(told_as(cause, None, 1));
         }
     }
+    for clue in diagnosed.diagnoses.iter_mut().flat_map(|cause| &mut cause.evidence) {
+        if let Clue::Metric { metric, query, .. } = clue {
+            *query = telemetry.metric_queries.get(metric).cloned();
+        }
+    }
     diagnosed
 }
 
@@ -206,6 +212,7 @@ fn leak(telemetry: &Telemetry, vitals: &Vitals, run: Window, growth: &Growth) ->
         healthy: growth.bytes_before,
         faulty: growth.bytes_after,
         moved_at: Some(growth.window.from),
+        query: None,
     }];
     clues.extend(profile.as_ref().and_then(|profile| clues::profile_clue(&growth.service, profile)));
     Cause {
@@ -392,7 +399,7 @@ mod tests {
         let of = |from: i64, until: i64| Finding { from: Some(time(from)), until: Some(time(until)), ..finding("x") };
         assert_eq!(seconds(&[]), [(0.0, 30.0), (30.0, 60.0), (60.0, 90.0), (90.0, 120.0)]);
         assert_eq!(seconds(&[of(60, 85), of(62, 85)]), [(0.0, 60.0), (60.0, 85.0), (85.0, 120.0)]);
-        assert_eq!(seconds(&[of(2, 118), of(500, 900)]), [(0.0, 120.0)]);
+        assert_eq!(seconds(&[of(3, 116), of(500, 900)]), [(0.0, 120.0)]);
         let point = Window { from: time(0), until: time(0) };
         assert_eq!(parts(&[], point), [point]);
     }

@@ -59,6 +59,7 @@ pub fn far_ahead(metrics: &[MetricSeries], vitals: &Vitals, contrast: &Contrast)
             healthy: mean(&moved.healthy),
             faulty: mean(&moved.faulty),
             moved_at: None,
+            query: None,
         }],
         refuted_by: clues::refutation(kind).to_owned(),
     })

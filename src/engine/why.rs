@@ -1,8 +1,8 @@
 //! Why: what the servers said of a run, joined with what was found in it.
 
-use crate::diagnose::{Window, diagnose, times};
+use crate::diagnose::{Window, diagnose, drawn, times};
 use crate::ingest::telemetry::packed::PackError;
-use crate::model::report::{AnalysisReport, Skipped};
+use crate::model::report::{AnalysisReport, Grafana, Skipped};
 use crate::model::telemetry::Telemetry;
 use crate::store::manifest::{Manifest, TableFile};
 use crate::store::{CAPTURE, Store, StoreError, telemetry_tables};
@@ -27,6 +27,8 @@ pub fn explain(report: &mut AnalysisReport, source: &Source) -> Result<Option<Ex
     report.unavailable = telemetry.unavailable.clone();
     let diagnosed = diagnose(&report.findings, steady, &telemetry);
     report.diagnoses = diagnosed.diagnoses;
+    let exhibits = drawn::draw(&report.diagnoses, &report.findings, steady, &telemetry);
+    report.exhibits = Some(exhibits).filter(|exhibits| !exhibits.is_empty());
     let nothing = diagnosed.without_cause.into_iter().map(|(finding, looked_at)| Skipped {
         what: format!("{CAUSE_OF}{finding}"),
         reason: format!("no cause found in what the servers hold: {looked_at}"),
@@ -106,8 +108,10 @@ pub fn explain_kept(
     store: &Store,
     mut manifest: Manifest,
     source: &Source,
+    grafana: Option<Grafana>,
 ) -> Result<(AnalysisReport, Option<Explained>), EngineError> {
     let mut report = store.report(&manifest)?;
+    report.grafana = grafana;
     let explained = explain(&mut report, source)?;
     let _claim = store.claim(&manifest.attempt)?;
     if let Some(explained) = &explained {

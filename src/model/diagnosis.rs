@@ -44,6 +44,9 @@ pub enum Clue {
         /// When it had moved half of the way.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         moved_at: Option<Timestamp>,
+        /// What the server was asked for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        query: Option<String>,
     },
     /// The time of an operation in which nothing below it was at work, on average over the traces that were read.
     Span {
@@ -82,6 +85,9 @@ pub enum Clue {
         faulty_per_second: f64,
         /// One line of the time of the finding.
         example: String,
+        /// What the server was asked for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        query: Option<String>,
     },
 }
 

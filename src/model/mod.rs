@@ -6,6 +6,7 @@ pub mod comparison;
 pub mod diagnosis;
 pub mod early_finding;
 pub mod endpoint;
+pub mod exhibit;
 pub mod finding;
 pub mod history;
 pub mod history_table;

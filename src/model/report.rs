@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::comparison::Comparison;
 use super::diagnosis::Diagnosis;
 use super::early_finding::EarlyFinding;
+use super::exhibit::Exhibits;
 use super::finding::{Change, Finding, SeriesReference};
 use super::history::HistoryReport;
 use super::metric::{MetricKind, Unit};
@@ -67,9 +68,25 @@ pub struct AnalysisReport {
     /// The likely causes of findings, where the servers' telemetry is known: by finding, the likeliest first.
     #[serde(default)]
     pub diagnoses: Vec<Diagnosis>,
+    /// What is drawn beside the causes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exhibits: Option<Exhibits>,
+    /// Where the evidence can be looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grafana: Option<Grafana>,
     /// Questions to the servers that got no answer.
     #[serde(default)]
     pub unavailable: Vec<Unavailable>,
+}
+
+/// Where Grafana is, and how it names its data sources.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Grafana {
+    pub url: String,
+    /// The uid of a data source by its type: `prometheus`, `tempo`, `loki`, `grafana-pyroscope-datasource`. One that is not here has
+    /// its type as its uid.
+    #[serde(default)]
+    pub datasources: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

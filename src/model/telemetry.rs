@@ -211,4 +211,8 @@ pub struct Telemetry {
     pub profiles: Vec<Profile>,
     pub logs: Vec<LogLine>,
     pub unavailable: Vec<Unavailable>,
+    /// What a server was asked: by the metric that it answered with.
+    pub metric_queries: BTreeMap<String, String>,
+    /// For log lines, the first.
+    pub log_query: Option<String>,
 }

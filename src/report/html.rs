@@ -8,9 +8,12 @@ use sha2::{Digest, Sha256};
 
 use crate::model::report::{AnalysisReport, VerdictKind};
 
+use super::flame;
+
 mod comparison;
 mod endpoints;
-mod escape;
+pub mod escape;
+mod exhibits;
 mod findings;
 mod history;
 mod marks;
@@ -63,7 +66,8 @@ fn render_into(page: &mut String, report: &AnalysisReport) -> Result {
     timeline::data(page, report)?;
     write!(
         page,
-        "<script>{CHARTS_SCRIPT}</script>\n<script>{SCRIPT}</script>\n<!--\n{CHARTS_LICENCE}\n-->\n</body>\n</html>\n"
+        "<script>{CHARTS_SCRIPT}</script>\n<script>{SCRIPT}</script>\n<script>{}</script>\n<!--\n{CHARTS_LICENCE}\n-->\n</body>\n</html>\n",
+        flame::SCRIPT
     )
 }
 
@@ -72,14 +76,15 @@ fn head(page: &mut String, report: &AnalysisReport) -> Result {
     let (test, environment) = (text(&report.run.test), text(&report.run.environment));
     let verdict = summary::verdict_name(report.verdict.kind);
     writeln!(page, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">")?;
-    // Nothing is loaded, and no script runs but these two, whatever a name in the report holds.
+    // Nothing is loaded, and no script runs but these three, whatever a name in the report holds.
     writeln!(
         page,
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src {}; script-src {} {}; \
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src {}; script-src {} {} {}; \
          base-uri 'none'; form-action 'none'\">",
         content_hash(&style),
         content_hash(CHARTS_SCRIPT),
-        content_hash(SCRIPT)
+        content_hash(SCRIPT),
+        content_hash(flame::SCRIPT)
     )?;
     writeln!(page, "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">")?;
     writeln!(page, "<meta name=\"color-scheme\" content=\"light dark\">")?;
@@ -226,6 +231,7 @@ mod tests {
         for href in attribute_values(&markup, "href") {
             let is_inside =
                 href.starts_with('#') || href.starts_with("data:image/svg+xml,") || href == "https://ci.test/1";
+            let is_inside = is_inside || href.starts_with("https://grafana.test/explore?");
             assert!(is_inside, "{href}");
         }
         for attribute in ["src", "srcset", "action", "poster", "style", "onclick"] {

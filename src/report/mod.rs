@@ -8,11 +8,13 @@ pub mod columns;
 pub mod comparison_md;
 pub mod early;
 pub mod flame;
+pub mod grafana;
 pub mod html;
 pub mod junit;
 pub mod markdown;
 pub mod markdown_text;
 pub mod otava_csv;
+pub mod pprof;
 pub mod rows;
 #[cfg(test)]
 mod sample;

@@ -3,14 +3,20 @@
 use std::collections::BTreeMap;
 
 use crate::model::comparison::{Comparison, ComparisonRow};
+use crate::model::diagnosis::{CauseKind, Clue, Diagnosis};
+use crate::model::exhibit::{
+    Exhibits, FlameDifference, FlameFrame, Period, ServiceCall, ServiceGraph, ServiceNode, Signal, Signals, SpanDrawn,
+    TraceDrawn, TracePair,
+};
 use crate::model::finding::{Change, Direction, Evidence, Finding, FindingKind, Scale, SeriesReference, Severity};
 use crate::model::history::{HistoryChange, HistoryReport, HistoryRun};
 use crate::model::metric::{MetricKind, Unit};
 use crate::model::report::{
-    AnalysisReport, BaselineReport, Detectable, EndpointReport, GeneratorReport, Latency, MetricReport, Phases,
-    RunReport, Skipped, ThresholdJudge, ThresholdReport, Totals, Verdict, VerdictKind,
+    AnalysisReport, BaselineReport, Detectable, EndpointReport, GeneratorReport, Grafana, Latency, MetricReport,
+    Phases, RunReport, Skipped, ThresholdJudge, ThresholdReport, Totals, Verdict, VerdictKind,
 };
 use crate::model::run::{Rejection, SourceKind, SourceReport};
+use crate::model::telemetry::Unavailable;
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 use crate::model::timeline::{Heat, Timeline, TimelineSeries};
 
@@ -128,8 +134,10 @@ pub fn report(endpoints_count: usize, steps_count: usize, name: &str, value: f64
         },
         objectives: Vec::new(),
         ramp: None,
-        diagnoses: Vec::new(),
-        unavailable: Vec::new(),
+        diagnoses: vec![diagnosis(&name(), value)],
+        exhibits: Some(exhibits(&name(), value)),
+        grafana: Some(Grafana { url: "https://grafana.test".to_owned(), datasources: BTreeMap::new() }),
+        unavailable: vec![Unavailable { backend: name(), reason: name() }],
         coordinated_omission: None,
         history: Some(history(series, &name(), change, value)),
         comparison: Some(Comparison {
@@ -143,6 +151,127 @@ pub fn report(endpoints_count: usize, steps_count: usize, name: &str, value: f64
         generator: Some(GeneratorReport { healthy: false, reasons: vec![name()] }),
         timeline: Some(timeline),
         skipped: vec![Skipped { what: name(), reason: name() }],
+    }
+}
+
+fn diagnosis(name: &str, value: f64) -> Diagnosis {
+    let text = || name.to_owned();
+    Diagnosis {
+        finding: None,
+        rank: 1,
+        service: text(),
+        kind: CauseKind::SlowQuery,
+        what: text(),
+        endpoint: Some(text()),
+        function: Some(text()),
+        span: Some(text()),
+        score: value,
+        evidence: vec![
+            Clue::Metric {
+                service: text(),
+                metric: text(),
+                what: text(),
+                unit: text(),
+                healthy: value,
+                faulty: -value,
+                moved_at: Some(START),
+                query: Some(text()),
+            },
+            Clue::Span {
+                service: text(),
+                operation: text(),
+                entrance: text(),
+                own_ms_healthy: value,
+                own_ms_faulty: value,
+                traces_healthy_count: 1,
+                traces_faulty_count: 2,
+                statement: Some(text()),
+                error: Some(text()),
+            },
+            Clue::Trace { trace_id: text(), own_ms: value },
+            Clue::Profile {
+                service: text(),
+                profile_type: text(),
+                function: text(),
+                healthy_per_second: value,
+                faulty_per_second: value,
+                healthy_from: START,
+                healthy_until: START,
+                faulty_from: START,
+                faulty_until: START,
+            },
+            Clue::Log {
+                service: text(),
+                level: text(),
+                template: text(),
+                healthy_per_second: value,
+                faulty_per_second: value,
+                example: text(),
+                query: Some(text()),
+            },
+        ],
+        refuted_by: text(),
+    }
+}
+
+fn exhibits(name: &str, value: f64) -> Exhibits {
+    let text = || name.to_owned();
+    let period = Period { from: START, until: START.after_seconds(90.0) };
+    let frame = |depth| FlameFrame { depth, function: text(), healthy_per_second: value, faulty_per_second: value };
+    let span = |depth| SpanDrawn {
+        depth,
+        service: text(),
+        operation: text(),
+        start_ms: value,
+        duration_ms: value,
+        own_ms: value,
+        is_error: true,
+        is_suspect: true,
+    };
+    let trace = TraceDrawn {
+        trace_id: text(),
+        started_at: START,
+        duration_ms: value,
+        spans: vec![span(0), span(1), span(u32::MAX)],
+        left_out_count: 2,
+    };
+    let signal = Signal {
+        service: text(),
+        what: text(),
+        unit: text(),
+        moved_at: Some(START),
+        values: vec![Some(value), None, Some(-value)],
+    };
+    let service = |name: &str, depth| ServiceNode { name: name.to_owned(), depth, is_suspect: true };
+    let call = ServiceCall {
+        caller: text(),
+        callee: format!("{name}!"),
+        healthy_ms: Some(value),
+        faulty_ms: Some(2.0 * value),
+        count: 3,
+    };
+    Exhibits {
+        flames: vec![FlameDifference {
+            diagnosis: 0,
+            service: text(),
+            profile_type: text(),
+            healthy: period,
+            faulty: period,
+            frames: vec![frame(0), frame(1), frame(2)],
+            left_out_count: 1,
+        }],
+        traces: vec![TracePair { diagnosis: 0, faulty: trace.clone(), healthy: Some(trace) }],
+        signals: vec![Signals {
+            diagnosis: 0,
+            run: period,
+            window: period,
+            step_seconds: value,
+            signals: vec![signal.clone(), signal],
+        }],
+        services: Some(ServiceGraph {
+            services: vec![service(name, 0), service(&format!("{name}!"), 1)],
+            calls: vec![call],
+        }),
     }
 }
 

@@ -32,7 +32,7 @@ pub fn clue(clue: &Clue) -> String {
 
 pub fn row(clue: &Clue) -> Row {
     match clue {
-        Clue::Metric { service, metric, what, unit, healthy, faulty, moved_at } => {
+        Clue::Metric { service, metric, what, unit, healthy, faulty, moved_at, .. } => {
             let since = moved_at.map(|time| format!("from {}", time.clock()));
             let by = (!metric.is_empty()).then(|| format!("by {}", short(metric)));
             Row {

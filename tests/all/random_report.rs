@@ -99,6 +99,8 @@ pub fn report() -> BoxedStrategy<AnalysisReport> {
                 objectives: Vec::new(),
                 ramp: None,
                 diagnoses,
+                exhibits: None,
+                grafana: None,
                 unavailable,
                 coordinated_omission: None,
                 history,
@@ -259,7 +261,7 @@ fn clue() -> BoxedStrategy<Clue> {
     let log = (text(), text(), text(), number(), number(), text());
     prop_oneof![
         metric.prop_map(|(service, metric, what, healthy, faulty, (moved_at, _))| {
-            Clue::Metric { service, metric, what, unit: "s/s".to_owned(), healthy, faulty, moved_at }
+            Clue::Metric { service, metric, what, unit: "s/s".to_owned(), healthy, faulty, moved_at, query: None }
         }),
         span.prop_map(|(service, operation, entrance, own_ms_healthy, own_ms_faulty, statement)| Clue::Span {
             service,
@@ -293,7 +295,8 @@ fn clue() -> BoxedStrategy<Clue> {
             template,
             healthy_per_second,
             faulty_per_second,
-            example
+            example,
+            query: None,
         }),
     ]
     .boxed()

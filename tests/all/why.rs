@@ -103,6 +103,32 @@ fn check_inert(recording: &str, texts: &[(&str, &str)]) {
 }
 
 #[test]
+fn the_page_draws_the_cause_and_links_its_evidence() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = recordings().join("gc-catalog");
+    let mut command = tidemark(folder.path());
+    command.arg("analyze").arg(recording.join("k6.json.gz")).arg("--capture").arg(&recording);
+    let output =
+        command.args(["--no-store", "--format", "html", "--grafana", "https://grafana.test"]).output().unwrap();
+    let page = String::from_utf8(output.stdout).unwrap();
+    for drawn in [
+        "What moved, in that order",
+        "Flame graph: memory:alloc_space",
+        "beside a healthy one",
+        "Which service calls which",
+    ] {
+        assert!(page.contains(drawn), "{drawn}");
+    }
+    assert!(page.contains("▶ catalog"), "the suspect is not marked");
+    assert!(page.contains("href=\"https://grafana.test/explore?schemaVersion=1"));
+    assert!(page.contains("go_cpu_classes_gc_total_cpu_seconds_total{"), "the query is not shown");
+    assert!(page.len() < 1_500_000, "{} bytes", page.len());
+    let report = analyzed(&recording, &recording);
+    let size = report["exhibits"].to_string().len();
+    assert!(size < 300_000, "{size} bytes");
+}
+
+#[test]
 fn a_broken_recording_is_named_and_the_report_is_whole() {
     let folder = tempfile::tempdir().unwrap();
     let recording = recordings().join("timeout-cart");
@@ -147,6 +173,14 @@ fn one_question_is_answered_beside_the_healthy_part() {
     assert!(first.starts_with(truth["function"].as_str().unwrap()), "{told}");
     let (_, svg, _) = ask(&["profile", "--service", "catalog", "--kind", "alloc_space", "--format", "svg"]);
     assert!(svg.starts_with("<svg") && svg.contains("main.readPages"), "{svg}");
+    let (_, page, _) = ask(&["profile", "--service", "catalog", "--kind", "alloc_space", "--format", "html"]);
+    assert!(page.starts_with("<!doctype html>") && page.contains("+ main.readPages") && page.contains("<script>"));
+    let mut command = tidemark(folder.path());
+    command.args(["observe", "profile", "--service", "catalog", "--format", "pprof", "--capture"]).arg(&recording);
+    let pprof = command.args(["--from", &from, "--to", &to]).output().unwrap().stdout;
+    let mut plain = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(pprof.as_slice()), &mut plain).unwrap();
+    assert!(plain.windows(14).any(|window| window == b"main.readPages"), "the profile does not name its functions");
     let (_, told, _) = ask(&["traces"]);
     assert!(told.lines().any(|line| line.starts_with("catalog ")), "{told}");
     let (_, told, _) = ask(&["metrics", "--service", "catalog"]);

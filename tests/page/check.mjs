@@ -158,6 +158,25 @@ if (await page.$(".chart")) {
   await page.click(".as-table summary");
   await page.waitForSelector(".as-table tbody tr");
 }
+if (await page.$("svg.flame-graph")) {
+  await page.evaluate(() => document.querySelectorAll("details.exhibit").forEach((details) => { details.open = true; }));
+  const hidden = () => page.$$eval("svg.flame-graph g", (frames) => frames.filter((frame) => frame.getAttribute("visibility") === "hidden").length);
+  const widest = () => page.$eval("svg.flame-graph", (graph) => Math.max(...Array.from(graph.querySelectorAll(".at rect"), (rect) => Number(rect.getAttribute("width")))));
+  await page.focus("svg.flame-graph");
+  for (const key of ["ArrowDown", "ArrowDown", "ArrowDown"]) await page.keyboard.press(key);
+  expect(/when healthy/.test(await text(".flame .told")), "the arrows do not tell a frame of the flame graph");
+  await page.keyboard.press("Enter");
+  expect((await widest()) > 1100, "Enter does not make a frame as wide as the flame graph");
+  await page.keyboard.press("Escape");
+  expect((await hidden()) === 0, "Escape does not show the whole flame graph");
+  const narrow = await page.evaluateHandle(() => Array.from(document.querySelectorAll("svg.flame-graph g")).filter((frame) => frame.dataset.w > 100 && frame.dataset.w < 800).at(-1));
+  if (narrow.asElement()) {
+    await narrow.asElement().click();
+    expect((await hidden()) > 0 && (await widest()) > 1100, "a click does not zoom the flame graph");
+    await shot("flame");
+    await page.keyboard.press("Escape");
+  }
+}
 const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
 const before = await ground();
 await page.click("#theme");

@@ -19,7 +19,7 @@ mod loki;
 mod prometheus;
 mod pyroscope;
 pub mod recorder;
-mod selectors;
+pub mod selectors;
 mod tempo;
 
 use std::collections::{BTreeMap, BTreeSet};

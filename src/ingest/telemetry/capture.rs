@@ -196,7 +196,12 @@ impl Reading {
                 self.profiles.insert(subject);
             }
             Kind::Logs => match loki::logs(&body)? {
-                LogAnswer::Lines(lines) => telemetry.logs.extend(lines),
+                LogAnswer::Lines(lines) => {
+                    telemetry.logs.extend(lines);
+                    if telemetry.log_query.is_none() {
+                        telemetry.log_query = question.parameter("query").map(wire::cut);
+                    }
+                }
                 LogAnswer::Metrics(metrics) => self.take_metrics(metrics, question),
             },
             Kind::Other => {}
@@ -211,9 +216,13 @@ impl Reading {
             let reason = wire::cut(format!("{query}: the answer came with a warning: {warning}"));
             self.capture.telemetry.unavailable.push(Unavailable { backend: question.server.clone(), reason });
         }
-        self.capture.telemetry.metrics.extend(metrics.series.into_iter().map(|series| {
+        let telemetry = &mut self.capture.telemetry;
+        telemetry.metrics.extend(metrics.series.into_iter().map(|series| {
             let has_name = !matches!(series.name.as_str(), "" | "_count" | "_sum");
-            if has_name { series } else { MetricSeries { name: format!("{query}{}", series.name), ..series } }
+            let series =
+                if has_name { series } else { MetricSeries { name: format!("{query}{}", series.name), ..series } };
+            telemetry.metric_queries.entry(series.name.clone()).or_insert_with(|| query.clone());
+            series
         }));
     }
 
@@ -437,7 +446,7 @@ mod tests {
         for folder in folders.map(|folder| folder.unwrap().path()).filter(|path| path.is_dir()) {
             let started = Instant::now();
             let found = read(&folder).unwrap();
-            let Telemetry { metrics, spans, profiles, logs, unavailable } = &found.telemetry;
+            let Telemetry { metrics, spans, profiles, logs, unavailable, .. } = &found.telemetry;
             println!(
                 "{}: {:?}, {} series, {} points, {} spans, {} profiles, {} stacks, {} lines, {} exemplars, {} traces found, {} dropped, {} unread, {unavailable:?}",
                 folder.file_name().unwrap().display(),

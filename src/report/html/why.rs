@@ -2,14 +2,16 @@
 
 use std::fmt::{Result, Write};
 
-use crate::model::diagnosis::Diagnosis;
+use crate::model::diagnosis::{Clue, Diagnosis};
+use crate::model::exhibit::Period;
 use crate::model::report::AnalysisReport;
 use crate::report::columns::counted;
+use crate::report::grafana::{self, Lookup};
 use crate::report::why;
 use crate::report::words::percent;
 
-use super::escape::{name, text};
-use super::section;
+use super::escape::{link, name, text};
+use super::{exhibits, section};
 
 const CAUSES_SHOWN: usize = 50;
 const CLUES_SHOWN: usize = 20;
@@ -26,6 +28,9 @@ pub fn why(page: &mut String, report: &AnalysisReport) -> Result {
         .take(CAUSES_SHOWN)
         .enumerate()
         .try_for_each(|(index, cause)| card(page, report, index + 1, cause))?;
+    if let Some(graph) = report.exhibits.as_ref().and_then(|exhibits| exhibits.services.as_ref()) {
+        exhibits::services(page, graph)?;
+    }
     if let Some(more @ 1..) = report.diagnoses.len().checked_sub(CAUSES_SHOWN) {
         writeln!(
             page,
@@ -72,9 +77,10 @@ fn card(page: &mut String, report: &AnalysisReport, number: usize, cause: &Diagn
     )?;
     for clue in cause.evidence.iter().take(CLUES_SHOWN) {
         let row = why::row(clue);
+        let found_by = grafana::lookup(clue).map_or(String::new(), |lookup| found_by(report, clue, &lookup));
         writeln!(
             page,
-            "<tr><th scope=\"row\">{}</th><td class=\"n\" data-l=\"Healthy\">{}</td><td class=\"n\" data-l=\"Then\">{}</td><td data-l=\"Note\">{}</td></tr>",
+            "<tr><th scope=\"row\">{}</th><td class=\"n\" data-l=\"Healthy\">{}</td><td class=\"n\" data-l=\"Then\">{}</td><td data-l=\"Note\">{}{found_by}</td></tr>",
             text(&row.what),
             row.healthy.map_or("-".to_owned(), |healthy| text(&healthy)),
             text(&row.faulty),
@@ -83,10 +89,27 @@ fn card(page: &mut String, report: &AnalysisReport, number: usize, cause: &Diagn
     }
     writeln!(
         page,
-        "</tbody></table></div><p class=\"muted\">Score {}. It would be refuted by {}.</p></article>",
+        "</tbody></table></div><p class=\"muted\">Score {}. It would be refuted by {}.</p>",
         percent(cause.score),
         text(&why::short(&cause.refuted_by))
-    )
+    )?;
+    if let Some(exhibits) = &report.exhibits {
+        exhibits::of_cause(page, exhibits, number as u32 - 1)?;
+    }
+    writeln!(page, "</article>")
+}
+
+/// The query that got a piece of evidence, and where Grafana shows it.
+fn found_by(report: &AnalysisReport, clue: &Clue, lookup: &Lookup) -> String {
+    let query = text(&why::short(&lookup.query));
+    let code = format!("<code class=\"query\" title=\"{}\">{query}</code>", text(lookup.source));
+    let period = match clue {
+        Clue::Profile { faulty_from, faulty_until, .. } => Some(Period { from: *faulty_from, until: *faulty_until }),
+        _ => report.run.started_at.zip(report.run.ended_at).map(|(from, until)| Period { from, until }),
+    };
+    let address = report.grafana.as_ref().zip(period).map(|(grafana, period)| grafana::link(grafana, lookup, period));
+    let link = address.as_deref().and_then(link).map(|url| format!(" <a href=\"{url}\">Grafana</a>"));
+    format!("{code}{}", link.unwrap_or_default())
 }
 
 fn ordinal(rank: u32) -> String {
