@@ -162,7 +162,7 @@ if (await page.$("svg.flame-graph")) {
   await page.evaluate(() => document.querySelectorAll("details.exhibit").forEach((details) => { details.open = true; }));
   const hidden = () => page.$$eval("svg.flame-graph g", (frames) => frames.filter((frame) => frame.getAttribute("visibility") === "hidden").length);
   const widest = () => page.$eval("svg.flame-graph", (graph) => Math.max(...Array.from(graph.querySelectorAll(".at rect"), (rect) => Number(rect.getAttribute("width")))));
-  await page.focus("svg.flame-graph");
+  await page.$eval("svg.flame-graph", (graph) => graph.focus());
   for (const key of ["ArrowDown", "ArrowDown", "ArrowDown"]) await page.keyboard.press(key);
   expect(/when healthy/.test(await text(".flame .told")), "the arrows do not tell a frame of the flame graph");
   await page.keyboard.press("Enter");
