@@ -89,7 +89,13 @@ fn ask(
     run: Window,
     folder: &Path,
 ) -> Result<(), EngineError> {
-    let part = |name: String, window: Window| Part { name, from: window.from, until: window.until };
+    let is_of_finding = |window: Window| times.iter().any(|time| time.shared_seconds(window) >= 0.5 * window.seconds());
+    let part = |name: String, window: Window| Part {
+        name,
+        from: window.from,
+        until: window.until,
+        is_of_finding: is_of_finding(window),
+    };
     let wanted = Wanted {
         run: part("run".to_owned(), run),
         parts: parts(times, run).into_iter().zip(1..).map(|(window, n)| part(format!("part-{n}"), window)).collect(),

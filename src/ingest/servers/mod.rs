@@ -60,6 +60,9 @@ pub struct Part {
     pub from: Timestamp,
     #[serde(rename = "end")]
     pub until: Timestamp,
+    /// Whether something was found in it; of the others together as many traces are asked for as of one such part.
+    #[serde(skip)]
+    pub is_of_finding: bool,
 }
 
 impl Part {
@@ -72,7 +75,7 @@ impl Part {
         let nanoseconds = self.until.0 - self.from.0;
         let at =
             move |index: usize| Timestamp(self.from.0 + (nanoseconds as i128 * index as i128 / count as i128) as i64);
-        (0..count).map(move |index| Part { name: self.name.clone(), from: at(index), until: at(index + 1) })
+        (0..count).map(move |index| Part { from: at(index), until: at(index + 1), ..self.clone() })
     }
 }
 

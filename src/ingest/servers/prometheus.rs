@@ -47,12 +47,13 @@ pub async fn ask(
     let Ok(names) = label_values(&body) else { return };
     let (vital, others): (Vec<String>, Vec<String>) =
         names.into_iter().filter(|name| !name.ends_with("_bucket")).partition(|name| is_vital(wanted, name));
-    let known_count = vital.len() + others.len();
-    if known_count > NAMES_MAX {
-        recorder.miss(Prometheus, &format!("{known_count} metrics are known, and only {NAMES_MAX} were asked for"));
+    if vital.len() > NAMES_MAX {
+        let count = vital.len();
+        recorder.miss(Prometheus, &format!("of {count} metrics that tell of services only {NAMES_MAX} were asked for"));
     }
     // All metrics of a system whose services are not known would be those of a data centre.
-    let others = if services.is_empty() && known_count > NAMES_MAX { Vec::new() } else { others };
+    let is_whole = vital.len() + others.len() <= NAMES_MAX;
+    let others = if services.is_empty() && !is_whole { Vec::new() } else { others };
     let step = (wanted.run.seconds() / POINTS_MAX).ceil().max(1.0);
     let series = vital.into_iter().chain(others).take(NAMES_MAX).map(|name| {
         let mut parameters = span(&wanted.run);
@@ -147,7 +148,8 @@ mod tests {
             ("job".to_owned(), all(&["shop"])),
             ("container".to_owned(), all(&["cart"])),
         ]);
-        let part = Part { name: String::new(), from: Timestamp(0), until: Timestamp(1_500_000_000) };
+        let part =
+            Part { name: String::new(), from: Timestamp(0), until: Timestamp(1_500_000_000), is_of_finding: false };
         let is_vital = |name: &str| name == "h_sum";
         let wanted = Wanted {
             run: part.clone(),

@@ -1,6 +1,7 @@
 //! What Tempo is asked: by which services requests come in, and of each part of the run slow, failed and other traces.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
 
 use futures::StreamExt;
 use serde::Deserialize;
@@ -15,18 +16,20 @@ use crate::model::telemetry::{Span, SpanKind};
 
 /// Traces that are looked into to learn where requests come in.
 const FIRST_TRACES: usize = 8;
-/// A search gives the first that it finds, which are not the slowest: all of a part are searched.
-const FOUND_MAX: usize = 4_000;
+/// A search gives the first that it finds, which are not the slowest: as many as can be are found.
+const FOUND_MAX: usize = 2_000;
 /// A longer part is searched in pieces, so that what is found first is not all of its beginning.
 const SLICE_SECONDS: f64 = 60.0;
 const SLICES_MAX: usize = 6;
 /// Of each route and part.
 const SLOWEST: usize = 4;
 const SPREAD: usize = 5;
-/// Of each part.
-const FAILED: usize = 25;
-const TRACES_OF_PART_MAX: usize = 90;
-const TRACES_MAX: usize = 500;
+/// A server may take 50 ms for each, and gets no quicker when it is asked for several at once.
+const TRACES_OF_FINDING: usize = 40;
+const TRACES_OF_FINDINGS_MAX: usize = 120;
+const TRACES_OF_PART_MIN: usize = 8;
+/// Traces that are asked for one by one, and then as many two at a time, to see what is quicker.
+const TRIED: usize = 6;
 
 /// Returns the services that have sent spans.
 pub async fn services(recorder: &Recorder, run: &Part) -> BTreeSet<String> {
@@ -57,19 +60,32 @@ pub async fn ask(recorder: &Recorder, wanted: &Wanted<'_>, services: &[String], 
         entrances => format!("{} && kind=server", is_any("resource.service.name", entrances)),
     };
     let mut chosen: BTreeSet<[u8; 16]> = exemplars.iter().copied().collect();
+    let findings_count = wanted.parts.iter().filter(|part| part.is_of_finding).count();
     for part in &wanted.parts {
+        let of_part_max = if part.is_of_finding {
+            TRACES_OF_FINDING.min(TRACES_OF_FINDINGS_MAX / findings_count)
+        } else {
+            TRACES_OF_FINDING / (wanted.parts.len() - findings_count)
+        };
+        let of_part_max = of_part_max.max(TRACES_OF_PART_MIN);
         let all = search(recorder, &format!("{{{requests}}}"), part, "all").await;
         let failed = search(recorder, &format!("{{{requests} && status=error}}"), part, "failed").await;
         let failed: Vec<&FoundTrace> = failed.iter().collect();
-        let of_part = choose(&all).into_iter().chain(spread(&failed, FAILED)).map(|found| found.trace_id);
-        chosen.extend(of_part.take(TRACES_OF_PART_MAX));
+        let of_part = spread(&failed, of_part_max / 3).into_iter().chain(choose(&all)).map(|found| found.trace_id);
+        chosen.extend(of_part.take(of_part_max));
     }
-    if chosen.len() > TRACES_MAX {
-        recorder.miss(Tempo, &format!("of {} traces that were chosen only {TRACES_MAX} were asked for", chosen.len()));
-    }
-    let traces = chosen.into_iter().filter(|id| !api.known.contains(id)).take(TRACES_MAX);
-    let asked = traces.map(|id| api.trace(recorder, id));
-    futures::stream::iter(asked).buffer_unordered(AT_ONCE).map(drop).collect::<()>().await;
+    let traces: Vec<[u8; 16]> = chosen.into_iter().filter(|id| !api.known.contains(id)).collect();
+    let ask = async |ids: &[[u8; 16]], at_once: usize| {
+        let started = Instant::now();
+        let asked = ids.iter().map(|id| api.trace(recorder, *id));
+        futures::stream::iter(asked).buffer_unordered(at_once).map(drop).collect::<()>().await;
+        started.elapsed()
+    };
+    let mut parts = traces.chunks(TRIED);
+    let [one_by_one, together] =
+        [ask(parts.next().unwrap_or_default(), 1).await, ask(parts.next().unwrap_or_default(), AT_ONCE).await];
+    let at_once = if together < one_by_one { AT_ONCE } else { 1 };
+    ask(traces.get(2 * TRIED..).unwrap_or_default(), at_once).await;
 }
 
 /// How this server is asked for a trace, and where requests come in.
@@ -159,8 +175,10 @@ fn choose(all: &[FoundTrace]) -> Vec<&FoundTrace> {
     let mut lists: Vec<Vec<&FoundTrace>> = Vec::new();
     for mut found in routes.into_values() {
         found.sort_by_key(|trace| (std::cmp::Reverse(trace.duration_ms), trace.trace_id));
-        let slowest = found.iter().copied().take(SLOWEST);
-        lists.push(slowest.chain(spread(&found, SPREAD)).collect());
+        // Those of all durations first: both sides of a finding are to be alike.
+        let mut list = spread(&found, SPREAD);
+        list.extend(found.iter().copied().take(SLOWEST).filter(|slow| !spread(&found, SPREAD).contains(slow)));
+        lists.push(list);
     }
     // One of each route in turn, so that a bound leaves out no route.
     let longest = lists.iter().map(Vec::len).max().unwrap_or_default();
@@ -241,9 +259,9 @@ mod tests {
         all.push(found("GET /rare", 3));
         let chosen: Vec<(&str, u64)> =
             choose(&all).iter().map(|found| (found.span_name.as_deref().unwrap(), found.duration_ms)).collect();
-        assert_eq!(chosen[..3], [("GET /a", 99), ("GET /rare", 3), ("GET /a", 98)]);
+        assert_eq!(chosen[..3], [("GET /a", 99), ("GET /rare", 3), ("GET /a", 75)]);
         let of_a: Vec<u64> = chosen.iter().filter(|(route, _)| *route == "GET /a").map(|(_, ms)| *ms).collect();
-        assert_eq!(of_a, [99, 98, 97, 96, 99, 75, 50, 25, 0]);
+        assert_eq!(of_a, [99, 75, 50, 25, 0, 98, 97, 96]);
         assert!(choose(&[]).is_empty());
     }
 }
