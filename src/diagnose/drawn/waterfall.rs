@@ -67,7 +67,7 @@ fn drawn(id: [u8; 16], spans: &[&Span], suspect: &Suspect) -> Option<TraceDrawn>
     }
     let by_start = |span: &&Span| std::cmp::Reverse((span.start, span.span_id));
     below.values_mut().for_each(|spans| spans.sort_by_key(by_start));
-    waiting.sort_by_key(|(span, _)| by_start(&span));
+    waiting.sort_by_key(|(span, _)| by_start(span));
     // The longest stay; what is above a span nearly always is longer.
     let mut longest: Vec<&Span> = spans.to_vec();
     longest
