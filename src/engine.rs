@@ -186,7 +186,7 @@ fn read_and_judge(
         _ => None,
     };
     let explained = match request.evidence.as_ref().or(kept_answers.as_ref()) {
-        Some(source) => why::explain(&mut report, source)?,
+        Some(source) => why::explain(&mut report, source, keep.map(|keep| keep.store))?,
         None => None,
     };
     report.grafana = request.grafana.clone().filter(|_| explained.is_some());

@@ -14,6 +14,7 @@ pub mod labelled;
 mod logs;
 pub mod look;
 mod moved_most;
+pub mod skew;
 mod storm;
 mod strangers;
 mod traces;
@@ -178,6 +179,7 @@ fn tells_failures(finding: &Finding) -> bool {
 fn told_as(cause: Cause, finding: Option<String>, rank: u32) -> Diagnosis {
     Diagnosis {
         finding,
+        beside_run: None,
         rank,
         service: cause.service,
         kind: cause.kind,

@@ -209,7 +209,10 @@ impl Vitals {
     /// Returns the values of a series a step, times `scale`; of one that counts up, its increase a second.
     pub fn on_grid(&self, series: &MetricSeries, scale: f64) -> Vec<f64> {
         let counts_up = series.counts_up();
-        let edges: Vec<Option<f64>> = (0..=self.steps_count).map(|step| value_at(series, self.time(step))).collect();
+        let edges: Vec<Option<f64>> = {
+            let seconds_max = STALE_STEPS * self.step_seconds;
+            (0..=self.steps_count).map(|step| value_at(series, self.time(step), seconds_max)).collect()
+        };
         edges
             .windows(2)
             .map(|edge| match (edge[0], edge[1]) {
@@ -225,10 +228,14 @@ impl Vitals {
     }
 }
 
-/// Returns the last value that was known at a time.
-fn value_at(series: &MetricSeries, time: Timestamp) -> Option<f64> {
+/// A series without a point for so many steps has ended: its process did, or it was of another run.
+const STALE_STEPS: f64 = 10.0;
+
+/// Returns the last value that was known at a time; none when it is older than `seconds_max`.
+fn value_at(series: &MetricSeries, time: Timestamp, seconds_max: f64) -> Option<f64> {
     let behind = series.points.partition_point(|(at, _)| *at <= time);
-    behind.checked_sub(1).map(|last| series.points[last].1)
+    let (at, value) = series.points[behind.checked_sub(1)?];
+    (time.seconds_since(at) <= seconds_max).then_some(value)
 }
 
 /// Adds values to a sum; what is not known on one side is that of the other.

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use crate::diagnose::skew::{self, Skew};
 use crate::diagnose::{Window, is_vital, parts};
 use crate::ingest::servers::{Part, Servers, Wanted, record};
-use crate::ingest::telemetry::capture::{self, Capture};
+use crate::ingest::telemetry::capture;
 use crate::ingest::telemetry::packed::{self, PackError};
-use crate::model::telemetry::SERVICE_LABELS;
+use crate::model::telemetry::{SERVICE_LABELS, Telemetry};
 
 use super::EngineError;
 
@@ -65,8 +66,11 @@ impl Evidence {
         Ok(Evidence { folder: temporary.path().to_owned(), _temporary: Some(temporary) })
     }
 
-    pub fn read(&self) -> Result<Capture, EngineError> {
-        Ok(capture::read(&self.folder)?)
+    /// Reads the answers; clocks that differ between services are corrected, and named.
+    pub fn read(&self) -> Result<(Telemetry, Vec<Skew>), EngineError> {
+        let mut telemetry = capture::read(&self.folder)?.telemetry;
+        let skews = skew::correct(&mut telemetry);
+        Ok((telemetry, skews))
     }
 
     /// Returns all answers as one file.

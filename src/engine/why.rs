@@ -1,7 +1,10 @@
 //! Why: what the servers said of a run, joined with what was found in it.
 
-use crate::diagnose::{Window, diagnose, drawn, times};
+use crate::diagnose::{Diagnosed, Window, diagnose, drawn, times};
 use crate::ingest::telemetry::packed::PackError;
+use crate::model::diagnosis::Clue;
+use crate::model::exhibit::Exhibits;
+use crate::model::finding::{Direction, Finding};
 use crate::model::report::{AnalysisReport, Grafana, Skipped};
 use crate::model::telemetry::Telemetry;
 use crate::store::manifest::{Manifest, TableFile};
@@ -14,27 +17,128 @@ const KEPT_ANSWERS: &str = "the servers' answers beside the run";
 
 /// Looks for the causes of the findings in the servers' answers, and puts them into the report, in the place of earlier ones.
 ///
-/// Returns what the servers said; none when it is not known when the run took place.
-pub fn explain(report: &mut AnalysisReport, source: &Source) -> Result<Option<Explained>, EngineError> {
-    report.skipped.retain(|skipped| skipped.what != "causes" && !skipped.what.starts_with(CAUSE_OF));
+/// `store`: where an earlier run's answers are looked up, for what is slower through the whole run. Returns what the servers said;
+/// none when it is not known when the run took place.
+pub fn explain(
+    report: &mut AnalysisReport,
+    source: &Source,
+    store: Option<&Store>,
+) -> Result<Option<Explained>, EngineError> {
+    let is_ours = |what: &str| what == CAUSES || what.starts_with(CAUSE_OF) || what.starts_with(CLOCK_OF);
+    report.skipped.retain(|skipped| !is_ours(&skipped.what));
     let Some(Times { run, steady }) = times_of(report) else {
         let reason = "it is not known when the run took place: only a summary was given".to_owned();
-        report.skipped.push(Skipped { what: "causes".to_owned(), reason });
+        report.skipped.push(Skipped { what: CAUSES.to_owned(), reason });
         return Ok(None);
     };
     let evidence = Evidence::gather(source, &times(&report.findings, steady), run)?;
-    let telemetry = evidence.read()?.telemetry;
+    let (telemetry, skews) = evidence.read()?;
     report.unavailable = telemetry.unavailable.clone();
+    report.skipped.extend(skews.iter().filter(|skew| skew.seconds.abs() >= SKEW_TOLD_SECONDS).map(|skew| {
+        let (seconds, calls) = (skew.seconds.abs(), skew.calls_count);
+        let way = if skew.seconds > 0.0 { "ahead of" } else { "behind" };
+        let reason = format!("it is {seconds:.1} s {way} that of its callers, by {calls} calls: its spans, profiles and log lines are moved");
+        Skipped { what: format!("{CLOCK_OF}{}", skew.service), reason }
+    }));
     let diagnosed = diagnose(&report.findings, steady, &telemetry);
     report.diagnoses = diagnosed.diagnoses;
-    let exhibits = drawn::draw(&report.diagnoses, &report.findings, steady, &telemetry);
+    let mut exhibits = drawn::draw(&report.diagnoses, &report.findings, steady, &telemetry);
+    let mut without_cause = diagnosed.without_cause;
+    if let Some(store) = store
+        && let Some(base) = earlier_run(report, store)?
+    {
+        let beside = beside_earlier(report, steady, &telemetry, base);
+        let offset = report.diagnoses.len() as u32;
+        exhibits.take_in(beside.exhibits, offset);
+        report.diagnoses.extend(beside.diagnosed.diagnoses);
+        without_cause.extend(beside.diagnosed.without_cause);
+    }
     report.exhibits = Some(exhibits).filter(|exhibits| !exhibits.is_empty());
-    let nothing = diagnosed.without_cause.into_iter().map(|(finding, looked_at)| Skipped {
+    let nothing = without_cause.into_iter().map(|(finding, looked_at)| Skipped {
         what: format!("{CAUSE_OF}{finding}"),
         reason: format!("no cause found in what the servers hold: {looked_at}"),
     });
     report.skipped.extend(nothing);
     Ok(Some(Explained { evidence, telemetry }))
+}
+
+/// What the servers said of an earlier run, and when its load was steady.
+struct Base {
+    run_id: String,
+    telemetry: Telemetry,
+    steady: Window,
+}
+
+/// Says whether a finding is of the whole run: only an earlier one is healthy beside it.
+fn is_of_whole_run(finding: &Finding) -> bool {
+    finding.from.is_none() && finding.direction == Direction::Worse && finding.kind.is_change_of_system()
+}
+
+/// Returns the last earlier run that the run was judged by, that came before the change, and beside which the servers' answers are
+/// kept; none where nothing needs it.
+fn earlier_run(report: &AnalysisReport, store: &Store) -> Result<Option<Base>, EngineError> {
+    let whole: Vec<&Finding> = report.findings.iter().filter(|finding| is_of_whole_run(finding)).collect();
+    if whole.is_empty() {
+        return Ok(None);
+    }
+    let changed = whole.iter().filter_map(|finding| finding.since_run.as_deref());
+    let changed: Vec<&str> = changed.collect();
+    let mut candidates = Vec::new();
+    for id in &report.baseline.runs {
+        if let Some(manifest) = store.manifest_of(id).ok().flatten() {
+            candidates.push(manifest);
+        }
+    }
+    candidates.sort_by_cached_key(Manifest::order_key);
+    let first_bad = candidates.iter().position(|manifest| changed.contains(&manifest.run_id.as_str()));
+    candidates.truncate(first_bad.unwrap_or(candidates.len()));
+    for manifest in candidates.iter().rev() {
+        let Some(source) = kept_beside(store, manifest)? else { continue };
+        let Some(times) = times_of(&store.report(manifest)?) else { continue };
+        let (telemetry, _) = Evidence::gather(&source, &[], times.run)?.read()?;
+        return Ok(Some(Base { run_id: manifest.run_id.clone(), telemetry, steady: times.steady }));
+    }
+    Ok(None)
+}
+
+struct Beside {
+    diagnosed: Diagnosed,
+    exhibits: Exhibits,
+}
+
+/// Looks for the causes of what is worse through the whole run, with the earlier run moved right before it as its healthy part.
+fn beside_earlier(report: &AnalysisReport, steady: Window, telemetry: &Telemetry, base: Base) -> Beside {
+    let Base { run_id, telemetry: mut together, steady: base_steady } = base;
+    let shift = steady.from.seconds_since(base_steady.until);
+    together.shift(shift);
+    together.take_in(telemetry.clone());
+    together.metric_queries = telemetry.metric_queries.clone();
+    together.log_query = telemetry.log_query.clone();
+    let whole = report.findings.iter().filter(|finding| is_of_whole_run(finding)).cloned();
+    let findings: Vec<Finding> =
+        whole.map(|finding| Finding { from: Some(steady.from), until: Some(steady.until), ..finding }).collect();
+    let window = Window { from: base_steady.from.after_seconds(shift), until: steady.until };
+    let mut diagnosed = diagnose(&findings, window, &together);
+    // What no finding tells was told of this run already.
+    diagnosed.diagnoses.retain(|cause| cause.finding.is_some());
+    let mut exhibits = drawn::draw(&diagnosed.diagnoses, &findings, window, &together);
+    // Two runs have no axis of time in common.
+    exhibits.signals.clear();
+    exhibits.healthy_is_earlier(shift);
+    for cause in &mut diagnosed.diagnoses {
+        cause.beside_run = Some(run_id.clone());
+        for clue in &mut cause.evidence {
+            match clue {
+                Clue::Metric { moved_at, .. } => *moved_at = None,
+                Clue::Profile { healthy_from, healthy_until, .. } => {
+                    (*healthy_from, *healthy_until) =
+                        (healthy_from.after_seconds(-shift), healthy_until.after_seconds(-shift));
+                }
+                _ => {}
+            }
+        }
+    }
+    Beside { diagnosed, exhibits }
 }
 
 /// What the servers said, as they said it and as values.
@@ -61,7 +165,11 @@ pub fn times_of(report: &AnalysisReport) -> Option<Times> {
     Some(Times { run, steady })
 }
 
+const CAUSES: &str = "causes";
 const CAUSE_OF: &str = "the cause of finding ";
+const CLOCK_OF: &str = "the clock of ";
+/// A smaller difference is corrected, and nobody needs to know.
+const SKEW_TOLD_SECONDS: f64 = 1.0;
 
 /// Writes what the servers said into the data of an attempt, as they said it and as tables; returns the files for the manifest.
 ///
@@ -112,7 +220,7 @@ pub fn explain_kept(
 ) -> Result<(AnalysisReport, Option<Explained>), EngineError> {
     let mut report = store.report(&manifest)?;
     report.grafana = grafana;
-    let explained = explain(&mut report, source)?;
+    let explained = explain(&mut report, source, Some(store))?;
     let _claim = store.claim(&manifest.attempt)?;
     if let Some(explained) = &explained {
         let kept = keep(store, &manifest.attempt, explained, &mut report)?;

@@ -9,6 +9,9 @@ use super::time::Timestamp;
 pub struct Diagnosis {
     /// The id of the finding that it explains; none: the servers saw what k6 did not.
     pub finding: Option<String>,
+    /// The earlier run that the healthy figures are of; none: they are of the rest of this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside_run: Option<String>,
     /// 1 is the likeliest cause of its finding.
     pub rank: u32,
     pub service: String,

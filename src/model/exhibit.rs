@@ -25,6 +25,26 @@ impl Exhibits {
     pub fn is_empty(&self) -> bool {
         self.flames.is_empty() && self.traces.is_empty() && self.signals.is_empty() && self.services.is_none()
     }
+
+    /// Takes in what is drawn of further causes, of which the first is at `offset` in `diagnoses`.
+    pub fn take_in(&mut self, other: Exhibits, offset: u32) {
+        let Exhibits { flames, traces, signals, services } = other;
+        self.flames.extend(flames.into_iter().map(|one| FlameDifference { diagnosis: one.diagnosis + offset, ..one }));
+        self.traces.extend(traces.into_iter().map(|one| TracePair { diagnosis: one.diagnosis + offset, ..one }));
+        self.signals.extend(signals.into_iter().map(|one| Signals { diagnosis: one.diagnosis + offset, ..one }));
+        self.services = self.services.take().or(services);
+    }
+
+    /// Moves what is healthy back to when it was, so many seconds earlier than it was drawn.
+    pub fn healthy_is_earlier(&mut self, seconds: f64) {
+        for flame in &mut self.flames {
+            let Period { from, until } = flame.healthy;
+            flame.healthy = Period { from: from.after_seconds(-seconds), until: until.after_seconds(-seconds) };
+        }
+        for healthy in self.traces.iter_mut().filter_map(|pair| pair.healthy.as_mut()) {
+            healthy.started_at = healthy.started_at.after_seconds(-seconds);
+        }
+    }
 }
 
 /// Two profiles of a service as one tree of calls.

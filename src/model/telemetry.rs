@@ -216,3 +216,22 @@ pub struct Telemetry {
     /// For log lines, the first.
     pub log_query: Option<String>,
 }
+
+impl Telemetry {
+    /// Moves all of it in time.
+    pub fn shift(&mut self, seconds: f64) {
+        let shift = |at: &mut Timestamp| *at = at.after_seconds(seconds);
+        self.metrics.iter_mut().flat_map(|series| &mut series.points).for_each(|(at, _)| shift(at));
+        self.spans.iter_mut().flat_map(|span| [&mut span.start, &mut span.end]).for_each(shift);
+        self.profiles.iter_mut().flat_map(|profile| [&mut profile.from, &mut profile.until]).for_each(shift);
+        self.logs.iter_mut().for_each(|line| shift(&mut line.at));
+    }
+
+    /// Takes in what was said of another time; series of one name stay apart.
+    pub fn take_in(&mut self, other: Telemetry) {
+        self.metrics.extend(other.metrics);
+        self.spans.extend(other.spans);
+        self.profiles.extend(other.profiles);
+        self.logs.extend(other.logs);
+    }
+}

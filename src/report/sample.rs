@@ -158,6 +158,7 @@ fn diagnosis(name: &str, value: f64) -> Diagnosis {
     let text = || name.to_owned();
     Diagnosis {
         finding: None,
+        beside_run: Some(text()),
         rank: 1,
         service: text(),
         kind: CauseKind::SlowQuery,

@@ -10,7 +10,8 @@ const OUTSIDE_LETTERS_MAX: usize = 240;
 /// Returns the head of a cause: what kind, who, what.
 pub fn head(diagnosis: &Diagnosis) -> String {
     let kind = diagnosis.kind.name().replace('_', " ");
-    format!("{kind} in {}: {}", short(&diagnosis.service), short(&diagnosis.what))
+    let beside = diagnosis.beside_run.as_ref().map_or(String::new(), |run| format!(", beside run {}", short(run)));
+    format!("{kind} in {}: {}{beside}", short(&diagnosis.service), short(&diagnosis.what))
 }
 
 /// A piece of evidence: what it is of, what it was when all was well and in the time of the finding, and what else is to say.

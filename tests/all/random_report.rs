@@ -249,7 +249,20 @@ fn diagnosis() -> BoxedStrategy<Diagnosis> {
     (option::of(text()), 1..9u32, select(kinds.to_vec()), names, 0.0..1.0, vec(clue(), 0..6))
         .prop_map(|(finding, rank, kind, names, score, evidence)| {
             let (service, what, endpoint, function, span, refuted_by) = names;
-            Diagnosis { finding, rank, service, kind, what, endpoint, function, span, score, evidence, refuted_by }
+            Diagnosis {
+                finding,
+                beside_run: None,
+                rank,
+                service,
+                kind,
+                what,
+                endpoint,
+                function,
+                span,
+                score,
+                evidence,
+                refuted_by,
+            }
         })
         .boxed()
 }

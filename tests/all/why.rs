@@ -128,6 +128,97 @@ fn the_page_draws_the_cause_and_links_its_evidence() {
     assert!(size < 300_000, "{size} bytes");
 }
 
+/// Writes the samples of a recording that lie between two times.
+fn cut(recording: &Path, from: &str, until: &str, to: &Path) {
+    use std::io::Read;
+    let mut lines = String::new();
+    let packed = fs::File::open(recording.join("k6.json.gz")).unwrap();
+    flate2::read::MultiGzDecoder::new(packed).read_to_string(&mut lines).unwrap();
+    let is_kept = |line: &&str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        line["data"]["time"].as_str().is_none_or(|time| (from..until).contains(&time))
+    };
+    let kept: Vec<&str> = lines.lines().filter(is_kept).collect();
+    assert!(kept.len() > 1_000, "{} lines", kept.len());
+    fs::write(to, kept.join("\n") + "\n").unwrap();
+}
+
+#[test]
+fn what_is_slow_through_the_whole_run_is_held_against_an_earlier_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (control, slow) = (recordings().join("control"), recordings().join("gc-catalog"));
+    cut(&control, "2026-11-27T00:20:00", "2026-11-27T00:20:28", &folder.path().join("before.json"));
+    // All of it within the time of the fault: no part of the run is healthy.
+    cut(&slow, "2026-11-26T23:54:53", "2026-11-26T23:55:21", &folder.path().join("now.json"));
+    let analyze = |results: &str, capture: &Path, baseline: &str| {
+        let mut command = tidemark(folder.path());
+        command.args(["analyze", results, "--format", "json", "--baseline", baseline, "--capture"]).arg(capture);
+        json(&command.output().unwrap())
+    };
+    let before = analyze("before.json", &control, "none");
+    assert_eq!(causes(&before), [], "{:#}", before["findings"]);
+    let id = before["run"]["id"].as_str().unwrap();
+    let now = analyze("now.json", &slow, id);
+    assert!(now["findings"][0].get("from").is_none(), "{:#}", now["findings"]);
+    let first = &now["diagnoses"][0];
+    assert_eq!(
+        (first["service"].as_str(), first["kind"].as_str()),
+        (Some("catalog"), Some("gc")),
+        "{:#}",
+        now["skipped"]
+    );
+    assert_eq!((first["beside_run"].as_str(), &first["finding"]), (Some(id), &now["findings"][0]["id"]));
+    let profile = first["evidence"].as_array().unwrap().iter().find(|clue| clue["kind"] == "profile").unwrap();
+    // Each side's window is that of its own day.
+    assert!(profile["healthy_from"].as_str().unwrap().starts_with("2026-11-27T00:"), "{profile:#}");
+    assert!(profile["faulty_from"].as_str().unwrap().starts_with("2026-11-26T23:"), "{profile:#}");
+    // Without the earlier run's answers nothing is claimed.
+    let other = tempfile::tempdir().unwrap();
+    let mut command = tidemark(other.path());
+    command.args(["analyze", "--format", "json", "--no-store", "--capture"]).arg(&slow);
+    let alone = json(&command.arg(folder.path().join("now.json")).output().unwrap());
+    assert_eq!(causes(&alone), []);
+}
+
+#[test]
+fn a_clock_that_is_ahead_is_corrected_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = recordings().join("timeout-cart");
+    copy(&recording, folder.path());
+    shift_spans(&folder.path().join("tempo/traces"), "auth", 90);
+    let report = analyzed(&recording, folder.path());
+    let first = causes(&report).first().cloned();
+    assert_eq!(first, Some(("cart".to_owned(), "timeout".to_owned())));
+    let told = report["skipped"].as_array().unwrap().iter().find(|one| one["what"] == "the clock of auth").unwrap();
+    assert!(told["reason"].as_str().unwrap().starts_with("it is 90.0 s ahead"), "{told}");
+}
+
+/// Moves all spans of a service so many seconds on.
+fn shift_spans(folder: &Path, service: &str, seconds: i64) {
+    use std::io::{Read, Write};
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let mut body = String::new();
+        flate2::read::GzDecoder::new(fs::File::open(&path).unwrap()).read_to_string(&mut body).unwrap();
+        let mut trace: Value = serde_json::from_str(&body).unwrap();
+        for batch in trace["trace"]["resourceSpans"].as_array_mut().unwrap() {
+            if !batch["resource"].to_string().contains(&format!("\"stringValue\":\"{service}\"")) {
+                continue;
+            }
+            let scopes = batch["scopeSpans"].as_array_mut().unwrap();
+            for span in scopes.iter_mut().flat_map(|scope| scope["spans"].as_array_mut().unwrap()) {
+                for key in ["startTimeUnixNano", "endTimeUnixNano"] {
+                    let time: i64 = span[key].as_str().unwrap().parse().unwrap();
+                    span[key] = (time + seconds * 1_000_000_000).to_string().into();
+                }
+            }
+        }
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(trace.to_string().as_bytes()).unwrap();
+        fs::write(&path, packed.finish().unwrap()).unwrap();
+    }
+}
+
 #[test]
 fn a_broken_recording_is_named_and_the_report_is_whole() {
     let folder = tempfile::tempdir().unwrap();

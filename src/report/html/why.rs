@@ -70,6 +70,9 @@ fn card(page: &mut String, report: &AnalysisReport, number: usize, cause: &Diagn
         Some(None) => {}
         None => write!(page, "<span class=\"muted\">seen by the servers alone</span>")?,
     }
+    if let Some(run) = &cause.beside_run {
+        write!(page, "<span class=\"muted\">healthy figures are of run {}</span>", name(run, SERVICE_COLUMNS))?;
+    }
     writeln!(page, "</p><h3 id=\"cause-{number}-h\">{}</h3>", text(&why::short(&cause.what)))?;
     write!(
         page,
