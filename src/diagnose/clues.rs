@@ -56,7 +56,7 @@ pub fn refutation(kind: CauseKind) -> &'static str {
         }
         CauseKind::Pool => "free connections in the pool while requests are slow",
         CauseKind::SlowQuery => "the statement is as fast when it is run by hand at the same load",
-        CauseKind::Memory => "memory that falls back when the load ends",
+        CauseKind::Memory => "a figure that falls back when the load ends",
         CauseKind::Gc => "as much allocated in the healthy time, or requests that stay slow with the collector off",
         CauseKind::Timeout => "the called service answers the same calls in time when it is asked by hand",
         CauseKind::Errors => "the same errors in the healthy time, or requests that fail without it",

@@ -12,7 +12,7 @@ use super::traces::{Operation, OperationTimes, Traces};
 use super::vitals::{Vital, Vitals};
 
 /// In the order in which they are told.
-const VITALS: [Vital; 13] = [
+const VITALS: [Vital; 17] = [
     Vital::Requests,
     Vital::Failed,
     Vital::Answering,
@@ -26,6 +26,10 @@ const VITALS: [Vital; 13] = [
     Vital::Memory,
     Vital::Allocated,
     Vital::Queue,
+    Vital::Goroutines,
+    Vital::Threads,
+    Vital::Handles,
+    Vital::Connections,
 ];
 
 /// What is asked about: a window of a run.
@@ -120,8 +124,7 @@ impl Look<'_> {
         let contrast = self.contrast();
         let load = load_ratio(&vitals, service, &contrast);
         let change = |vital: Vital| {
-            // Requests are the load themselves, and memory does not follow it.
-            let load = if matches!(vital, Vital::Requests | Vital::Memory | Vital::Queue) { 1.0 } else { load };
+            let load = if vital.follows_load() { load } else { 1.0 };
             let added = added(&vitals, vitals.get(service, vital)?, &contrast, load)?;
             Some(VitalChange {
                 name: vital.name(),

@@ -14,6 +14,7 @@ pub mod labelled;
 mod logs;
 pub mod look;
 mod moved_most;
+mod score;
 pub mod skew;
 mod storm;
 mod strangers;
@@ -34,7 +35,7 @@ use causes::{Cause, Scene};
 use contrast::Contrast;
 use growth::Growth;
 use storm::Storm;
-use vitals::Vitals;
+use vitals::{Vital, Vitals};
 
 /// Causes of one finding that are told.
 const CAUSES_MAX: usize = 3;
@@ -101,11 +102,11 @@ pub fn diagnose(findings: &[Finding], run: Window, telemetry: &Telemetry) -> Dia
         let ranked = causes.into_iter().take(CAUSES_MAX).zip(1..);
         diagnosed.diagnoses.extend(ranked.map(|(cause, rank)| told_as(cause, Some(finding.id.clone()), rank)));
     }
-    for growth in growth::growing(&vitals) {
+    for grown in growth::growing(&vitals) {
         // Requests that wait hold memory.
-        let is_known = diagnosed.diagnoses.iter().any(|known| known.service == growth.service);
+        let is_known = diagnosed.diagnoses.iter().any(|known| known.service == grown[0].service);
         if !is_known {
-            let cause = leak(telemetry, &vitals, run, &growth);
+            let cause = leak(telemetry, &vitals, run, &grown);
             diagnosed.diagnoses.push(told_as(cause, None, 1));
         }
     }
@@ -187,35 +188,44 @@ fn told_as(cause: Cause, finding: Option<String>, rank: u32) -> Diagnosis {
         endpoint: cause.endpoint,
         function: cause.function,
         span: cause.span,
-        score: cause.share * (0.5 + 0.5 * cause.explained),
+        score: score::score(cause.share, cause.explained),
         evidence: cause.clues,
         refuted_by: cause.refuted_by,
     }
 }
 
-fn leak(telemetry: &Telemetry, vitals: &Vitals, run: Window, growth: &Growth) -> Cause {
+/// `grown`: of one service, what holds the rest first.
+fn leak(telemetry: &Telemetry, vitals: &Vitals, run: Window, grown: &[Growth]) -> Cause {
+    let growth = &grown[0];
     let contrast = Contrast::of(growth.window, run, &[]);
-    let profile = functions::difference(&telemetry.profiles, &growth.service, "inuse_space", &contrast);
+    let kind = if growth.vital == Vital::Goroutines { "goroutine" } else { "inuse_space" };
+    let profile = functions::difference(&telemetry.profiles, &growth.service, kind, &contrast);
     let function = profile.as_ref().and_then(|profile| profile.function());
     let by = function.map_or(String::new(), |function| format!(", kept by {}", function.name));
+    // Megabytes are read, bytes are not.
+    let (scale, unit) = if growth.vital == Vital::Memory { (MEBIBYTE, " MiB") } else { (1.0, "") };
+    let figure = |value: f64| format!("{:.1}", value / scale);
+    let interval =
+        growth.interval.map_or(String::new(), |(low, high)| format!(" ({} to {})", figure(low), figure(high)));
     let what = format!(
-        "memory of {} grows by {:.1} MiB a second, from {:.0} to {:.0} MiB, and stays{by}",
+        "{} of {} grows by {}{interval}{unit} a second, from {:.0} to {:.0}{unit}, and stays{by}",
+        growth.vital.name(),
         growth.service,
-        growth.bytes_per_second / MEBIBYTE,
-        growth.bytes_before / MEBIBYTE,
-        growth.bytes_after / MEBIBYTE
+        figure(growth.per_second),
+        growth.before / scale,
+        growth.after / scale
     );
-    let metric = vitals.sources.get(&(growth.service.clone(), vitals::Vital::Memory)).cloned().unwrap_or_default();
-    let mut clues = vec![Clue::Metric {
+    let clue = |growth: &Growth| Clue::Metric {
         service: growth.service.clone(),
-        metric,
-        what: vitals::Vital::Memory.name().to_owned(),
-        unit: vitals::Vital::Memory.unit().to_owned(),
-        healthy: growth.bytes_before,
-        faulty: growth.bytes_after,
+        metric: vitals.sources.get(&(growth.service.clone(), growth.vital)).cloned().unwrap_or_default(),
+        what: growth.vital.name().to_owned(),
+        unit: growth.vital.unit().to_owned(),
+        healthy: growth.before,
+        faulty: growth.after,
         moved_at: Some(growth.window.from),
         query: None,
-    }];
+    };
+    let mut clues: Vec<Clue> = grown.iter().map(clue).collect();
     clues.extend(profile.as_ref().and_then(|profile| clues::profile_clue(&growth.service, profile)));
     Cause {
         service: growth.service.clone(),
@@ -233,7 +243,7 @@ fn leak(telemetry: &Telemetry, vitals: &Vitals, run: Window, growth: &Growth) ->
 
 /// Says whether a service writes more lines than one or two for each of its requests, which slow or failing ones may have.
 fn is_beyond_requests(storm: &Storm, vitals: &Vitals) -> bool {
-    let requests = vitals.get(&storm.service, vitals::Vital::Requests);
+    let requests = vitals.get(&storm.service, Vital::Requests);
     let requests =
         requests.map_or(0.0, |requests| traces::mean(&vitals.within(requests, storm.window).collect::<Vec<f64>>()));
     storm.lines_per_second > LINES_PER_REQUEST_MAX * requests

@@ -42,6 +42,11 @@ pub enum Vital {
     Failed,
     /// Requests that wait to be taken up.
     Queue,
+    /// What a process holds, as counts.
+    Goroutines,
+    Threads,
+    Handles,
+    Connections,
 }
 
 impl Vital {
@@ -60,7 +65,17 @@ impl Vital {
             Vital::Requests => "requests",
             Vital::Failed => "failed requests",
             Vital::Queue => "requests in the queue",
+            Vital::Goroutines => "goroutines",
+            Vital::Threads => "threads",
+            Vital::Handles => "open files",
+            Vital::Connections => "open connections",
         }
+    }
+
+    /// Says whether there is more of it where there are more requests.
+    pub fn follows_load(self) -> bool {
+        use Vital::{Connections, Goroutines, Handles, Memory, Queue, Requests, Threads};
+        !matches!(self, Requests | Memory | Queue | Goroutines | Threads | Handles | Connections)
     }
 
     pub fn unit(self) -> &'static str {
@@ -69,6 +84,7 @@ impl Vital {
             Vital::Allocated => "bytes/s",
             Vital::Requests | Vital::Failed => "1/s",
             Vital::Queue => "requests",
+            Vital::Goroutines | Vital::Threads | Vital::Handles | Vital::Connections => "",
             _ => "s/s",
         }
     }
@@ -97,6 +113,14 @@ fn vitals_of(name: &str, labels: &BTreeMap<String, String>) -> Vec<(Vital, f64)>
         }
         "process_resident_memory_bytes" | "container_memory_working_set_bytes" => vec![(Vital::Memory, 1.0)],
         "go_memstats_alloc_bytes_total" | "jvm_gc_memory_allocated_bytes_total" => vec![(Vital::Allocated, 1.0)],
+        "go_goroutines" => vec![(Vital::Goroutines, 1.0)],
+        "process_threads" | "jvm_threads_live_threads" | "jvm_threads_current" | "jvm_thread_count" => {
+            vec![(Vital::Threads, 1.0)]
+        }
+        "process_open_fds" | "process_files_open_files" => vec![(Vital::Handles, 1.0)],
+        "go_sql_open_connections" | "hikaricp_connections_active" | "db_client_connections_usage" => {
+            vec![(Vital::Connections, 1.0)]
+        }
         "http_server_queue_length" => vec![(Vital::Queue, 1.0)],
         _ if is_sum && (has("pool_wait") || has("connection_wait") || has("connections_acquire")) => {
             vec![(Vital::Pools, scale)]

@@ -29,8 +29,7 @@ pub fn signals(
         if is_load || !(is_of_cause || matches!(vital, Vital::Answering | Vital::Failed)) {
             continue;
         }
-        let load =
-            if matches!(vital, Vital::Memory | Vital::Queue) { 1.0 } else { load_ratio(vitals, service, contrast) };
+        let load = if vital.follows_load() { load_ratio(vitals, service, contrast) } else { 1.0 };
         let Some(shift) = added(vitals, values, contrast, load).filter(|shift| shift.is_sure()) else {
             continue;
         };
