@@ -13,6 +13,7 @@ use crate::engine::evidence::Source;
 use crate::engine::observe::{Asked, Observed};
 use crate::engine::why::{self as causes, Times};
 use crate::model::report::AnalysisReport;
+use crate::model::telemetry::hex;
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 use crate::report::columns::{cut_middle, pad};
 use crate::report::{flame, pprof, why};
@@ -390,8 +391,7 @@ fn traces(look: &Look, service: Option<&str>) -> anyhow::Result<String> {
         .flat_map(|(operation, times)| times.slowest.iter().map(move |slow| (operation, slow)));
     writeln!(text, "\nslowest traces of the first three")?;
     for (operation, (id, own_ms)) in slowest {
-        let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        writeln!(text, "  {id}  {own_ms:.1} ms in {}", why::short(&operation.name))?;
+        writeln!(text, "  {}  {own_ms:.1} ms in {}", hex(id), why::short(&operation.name))?;
     }
     Ok(text)
 }

@@ -1,6 +1,7 @@
 //! What a cause is told with: its sentence, what would refute it, and the pieces of evidence.
 
 use crate::model::diagnosis::{CauseKind, Clue};
+use crate::model::telemetry::hex;
 
 use super::functions::ProfileDifference;
 use super::traces::{Operation, OperationTimes, mean};
@@ -81,7 +82,6 @@ pub fn span_clue(operation: &Operation, times: &OperationTimes) -> Clue {
 }
 
 pub fn trace_clues(times: &OperationTimes) -> Vec<Clue> {
-    let hex = |id: &[u8; 16]| id.iter().map(|byte| format!("{byte:02x}")).collect();
     times
         .slowest
         .iter()

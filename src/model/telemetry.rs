@@ -185,6 +185,11 @@ impl LogLine {
     }
 }
 
+/// Returns an id as servers and people write it.
+pub fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What stands in the place of a value in the text of a log line.
 pub const BLANK: &str = "<*>";
 const WORDS_MAX: usize = 60;

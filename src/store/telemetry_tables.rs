@@ -9,7 +9,7 @@ use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, StringBuilder, TimestampNanosecondArray,
 };
 
-use crate::model::telemetry::{LogLine, MetricSeries, Profile, Span, Spent, Telemetry, increase, words_of};
+use crate::model::telemetry::{LogLine, MetricSeries, Profile, Span, Spent, Telemetry, hex, increase, words_of};
 use crate::model::time::Timestamp;
 use crate::tables::schemas;
 
@@ -164,8 +164,4 @@ fn repeated(text: &str, rows: usize) -> ArrayRef {
         builder.append_value(text);
     }
     Arc::new(builder.finish())
-}
-
-fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::diagnose::contrast::{Contrast, Side};
 use crate::model::diagnosis::{Clue, Diagnosis};
 use crate::model::exhibit::{SpanDrawn, TraceDrawn, TracePair};
-use crate::model::telemetry::{Span, SpanKind};
+use crate::model::telemetry::{Span, SpanKind, hex};
 
 const SPANS_MAX: usize = 60;
 const MILLISECONDS_PER_SECOND: f64 = 1000.0;
@@ -31,7 +31,7 @@ pub fn pair(cause: &Diagnosis, diagnosis: u32, spans: &[Span], contrast: &Contra
     for span in spans {
         by_trace.entry(span.trace_id).or_default().push(span);
     }
-    let faulty = by_trace.iter().find(|(id, _)| hex(**id) == *named)?;
+    let faulty = by_trace.iter().find(|(id, _)| hex(*id) == *named)?;
     let healthy = by_trace.iter().filter(|(_, spans)| {
         let start = spans.iter().map(|span| span.start).min();
         let is_healthy = start.and_then(|start| contrast.side(start)) == Some(Side::Healthy);
@@ -98,14 +98,10 @@ fn drawn(id: [u8; 16], spans: &[&Span], suspect: &Suspect) -> Option<TraceDrawn>
         waiting.extend(children.into_iter().map(|child| (child, depth + 1)));
     }
     Some(TraceDrawn {
-        trace_id: hex(id),
+        trace_id: hex(&id),
         started_at: start,
         duration_ms: end.seconds_since(start) * MILLISECONDS_PER_SECOND,
         left_out_count: spans.len().saturating_sub(rows.len()) as u64,
         spans: rows,
     })
-}
-
-fn hex(id: [u8; 16]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }

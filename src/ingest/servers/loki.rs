@@ -8,7 +8,7 @@ use super::access::Server::Loki;
 use super::client::{AT_ONCE, Question};
 use super::recorder::Recorder;
 use super::selectors::is_any;
-use super::{Part, Wanted};
+use super::{Part, Wanted, values_of};
 use crate::ingest::telemetry::loki::{LogAnswer, logs};
 use crate::ingest::telemetry::prometheus::label_values;
 
@@ -25,13 +25,8 @@ pub async fn labels(recorder: &Recorder, run: &Part) -> BTreeMap<String, BTreeSe
     let question = Question::get(Loki, "/loki/api/v1/labels", &span(run));
     let Some(body) = recorder.ask("labels", question).await else { return BTreeMap::new() };
     let names = label_values(&body).unwrap_or_default();
-    let known = SERVICE_LABELS.iter().filter(|label| names.iter().any(|name| name == *label));
-    let values = known.map(|label| async move {
-        let question = Question::get(Loki, &format!("/loki/api/v1/label/{label}/values"), &span(run));
-        let body = recorder.ask(&format!("label-{label}"), question).await?;
-        Some(((*label).to_owned(), label_values(&body).ok()?.into_iter().collect()))
-    });
-    futures::future::join_all(values).await.into_iter().flatten().collect()
+    let known = SERVICE_LABELS.into_iter().filter(|label| names.iter().any(|name| name == label));
+    values_of(recorder, Loki, known, |label| format!("/loki/api/v1/label/{label}/values"), &span(run)).await
 }
 
 /// Asks for the lines of the services.

@@ -31,9 +31,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::ingest::telemetry::prometheus::label_values;
 use crate::model::time::Timestamp;
 use access::{Access, Server};
-use client::{Client, ClientError};
+use client::{Client, ClientError, Question};
 use recorder::Recorder;
 
 /// Services that are asked about; more are of other systems.
@@ -176,6 +177,24 @@ fn services(
         known.truncate(SERVICES_MAX);
     }
     known
+}
+
+/// Asks which values some labels have; `path`: of the values of one. All are asked for at once.
+async fn values_of(
+    recorder: &Recorder,
+    server: Server,
+    labels: impl Iterator<Item = &str>,
+    path: impl Fn(&str) -> String,
+    span: &[(&str, String)],
+) -> BTreeMap<String, BTreeSet<String>> {
+    let values = labels.map(|label| {
+        let question = Question::get(server, &path(label), span);
+        async move {
+            let body = recorder.ask(&format!("label-{label}"), question).await?;
+            Some((label.to_owned(), label_values(&body).ok()?.into_iter().collect()))
+        }
+    });
+    futures::future::join_all(values).await.into_iter().flatten().collect()
 }
 
 fn seconds(time: Timestamp) -> i64 {

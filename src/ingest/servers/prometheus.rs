@@ -8,7 +8,7 @@ use super::access::Server::Prometheus;
 use super::client::{AT_ONCE, Question};
 use super::recorder::Recorder;
 use super::selectors::{is_any, quoted};
-use super::{Part, Wanted, milliseconds};
+use super::{Part, Wanted, milliseconds, values_of};
 use crate::ingest::telemetry::prometheus::{exemplars as read_exemplars, label_values};
 
 /// Metrics that are asked for: a service in Go or Java has some hundred.
@@ -22,13 +22,8 @@ const EXEMPLAR_METRICS_MAX: usize = 4;
 
 /// Returns which values each of the labels that name services has.
 pub async fn labels(recorder: &Recorder, wanted: &Wanted<'_>) -> BTreeMap<String, BTreeSet<String>> {
-    let values = wanted.service_labels.iter().map(|label| async move {
-        let path = format!("/api/v1/label/{label}/values");
-        let question = Question::get(Prometheus, &path, &span(&wanted.run));
-        let body = recorder.ask(&format!("label-{label}"), question).await?;
-        Some(((*label).to_owned(), label_values(&body).ok()?.into_iter().collect()))
-    });
-    futures::future::join_all(values).await.into_iter().flatten().collect()
+    let labels = wanted.service_labels.iter().copied();
+    values_of(recorder, Prometheus, labels, |label| format!("/api/v1/label/{label}/values"), &span(&wanted.run)).await
 }
 
 /// Asks for the metrics of the services.

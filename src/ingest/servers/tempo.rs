@@ -12,7 +12,7 @@ use super::recorder::Recorder;
 use super::selectors::is_any;
 use super::{Part, Wanted, seconds};
 use crate::ingest::telemetry::tempo::{FoundTrace, search as read_search, trace as read_trace};
-use crate::model::telemetry::{Span, SpanKind};
+use crate::model::telemetry::{Span, SpanKind, hex};
 
 /// Traces that are looked into to learn where requests come in.
 const FIRST_TRACES: usize = 8;
@@ -126,7 +126,7 @@ impl Api {
     }
 
     async fn trace(&self, recorder: &Recorder, id: [u8; 16]) {
-        let name = format!("trace-{}", hex(id));
+        let name = format!("trace-{}", hex(&id));
         let _body = recorder.ask(&name, trace_question(self.path, id)).await;
     }
 }
@@ -194,11 +194,7 @@ fn spread<'t>(list: &[&'t FoundTrace], count: usize) -> Vec<&'t FoundTrace> {
 }
 
 fn trace_question(path: &str, id: [u8; 16]) -> Question {
-    Question::get(Tempo, &format!("{path}/{}", hex(id)), &[])
-}
-
-fn hex(id: [u8; 16]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
+    Question::get(Tempo, &format!("{path}/{}", hex(&id)), &[])
 }
 
 fn span(part: &Part) -> Vec<(&'static str, String)> {

@@ -11,15 +11,15 @@ use super::wire::{self, AnswerError, Code, Integer, List, from_json, malformed};
 use crate::model::telemetry::Profile;
 use crate::model::time::Timestamp;
 
-/// Pyroscope itself cuts a flame graph to 8192 nodes when it is not asked for more.
-const NODES_MAX: usize = 100_000;
+/// Pyroscope itself cuts a flame graph to 8192 nodes when it is not asked for more; who asks may get all.
+const NODES_MAX: usize = 250_000;
 const NUMBERS_MAX: usize = 4 * NODES_MAX;
 
 /// Deeper than profilers record: Go's stacks end at 128 frames, Java's at 2048.
 const DEPTH_MAX: usize = 4096;
 
-/// Frames of all stacks together, 16 MiB: a chain where every node has something of its own grows with its square.
-const FRAMES_MAX: usize = 4 << 20;
+/// Frames of all stacks together, 32 MiB: a chain where every node has something of its own grows with its square.
+const FRAMES_MAX: usize = 8 << 20;
 
 /// What a profile is of: an answer does not say it, only its question.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
