@@ -18,7 +18,7 @@ pub struct Capture {
     run: String,
     #[command(flatten)]
     servers: ServersArgument,
-    /// Leave the answers in this folder as well, for `analyze --capture`.
+    /// Leave the answers in this folder as well, for `analyze --capture`: one that is not there yet, or is empty.
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
     #[command(flatten)]
@@ -34,6 +34,11 @@ const EXAMPLES: &str = "Examples:
 impl Capture {
     pub fn run(self, config: &Config) -> anyhow::Result<u8> {
         let source = self.servers.source(config)?.ok_or_else(|| UsageError(NO_SERVER.to_owned()))?;
+        if let Some(folder) = &self.folder
+            && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+        {
+            return Err(UsageError(format!("{} is not empty: name a folder that is", folder.display())).into());
+        }
         let store = self.store.open(config)?;
         let manifest = super::find(&store, &self.run, config)?;
         let shown = super::progress::show_asking(&source);

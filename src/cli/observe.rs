@@ -113,7 +113,7 @@ struct About {
     #[command(flatten)]
     answers: Answers,
     /// From when: 10:05, 10:05:30 (UTC, on the day of the run), or a date and time.
-    #[arg(long, value_name = "TIME", requires = "to", required_unless_present = "finding")]
+    #[arg(long, value_name = "TIME", requires = "to")]
     from: Option<String>,
     /// Until when.
     #[arg(long, value_name = "TIME", requires = "from")]
@@ -216,6 +216,9 @@ fn asked(report: &AnalysisReport, window: Option<Window>) -> Result<Asked, Usage
 
 impl About {
     fn read(&self, config: &Config) -> anyhow::Result<(Observed, Window)> {
+        if self.from.is_none() && self.finding.is_none() {
+            return Err(UsageError("say when: --from 10:05 --to 10:07, or --run last --finding 1".to_owned()).into());
+        }
         let (observed, window) = match (&self.answers.capture, &self.answers.run, &self.finding) {
             (Some(folder), ..) => {
                 let observed = Observed::gather(&Source::Folder(folder.clone()), None)?;
@@ -333,7 +336,7 @@ fn profile(look: &Look, service: &str, kind: &str, format: ProfileFormat) -> any
     )?;
     writeln!(
         text,
-        "{}{:>12}{:>12}{:>12}{:>12}",
+        "{}{:>12}{:>12}{:>14}{:>12}",
         pad("function", NAME_COLUMNS),
         "self",
         "healthy",
@@ -348,9 +351,10 @@ fn profile(look: &Look, service: &str, kind: &str, format: ProfileFormat) -> any
         is_first(&right.name).cmp(&is_first(&left.name)).then(by_itself(right).total_cmp(&by_itself(left)))
     });
     for one in functions.into_iter().take(ROWS_SHOWN) {
-        let name = pad(&cut_middle(&why::short(&one.name), NAME_COLUMNS - 1), NAME_COLUMNS);
+        let name = if one.name.is_empty() { "(no name)".to_owned() } else { why::short(&one.name) };
+        let name = pad(&cut_middle(&name, NAME_COLUMNS - 1), NAME_COLUMNS);
         let values = [one.self_faulty, one.self_healthy, one.total_faulty, one.total_healthy].map(figure);
-        writeln!(text, "{name}{:>12}{:>12}{:>12}{:>12}", values[0], values[1], values[2], values[3])?;
+        writeln!(text, "{name}{:>12}{:>12}{:>14}{:>12}", values[0], values[1], values[2], values[3])?;
     }
     Ok(text.into())
 }
@@ -366,7 +370,9 @@ fn traces(look: &Look, service: Option<&str>) -> anyhow::Result<String> {
     );
     writeln!(text, "{}{:>10}{:>10}{:>8}{:>8}", pad("operation", NAME_COLUMNS), "healthy", "then", "traces", "errors")?;
     for (operation, times) in seen.operations.iter().take(ROWS_SHOWN) {
-        let name = format!("{} {}", why::short(&operation.service), why::short(&operation.name));
+        let is_entrance = operation.name == operation.entrance;
+        let of = if is_entrance { String::new() } else { format!(", of {}", why::short(&operation.entrance)) };
+        let name = format!("{} {}{of}", why::short(&operation.service), why::short(&operation.name));
         let name = pad(&cut_middle(&name, NAME_COLUMNS - 1), NAME_COLUMNS);
         let mean = |values: &[f64]| {
             if values.is_empty() {

@@ -24,8 +24,10 @@ const VARIATION_MIN: f64 = 0.2;
 const TIME_VARIATION_MIN: f64 = 0.002;
 /// Of the whole shift, from which on a series has moved.
 const MOVED_SHARE: f64 = 0.5;
-/// Steps in a row that show it.
+/// Steps in a row that show it, and how many of those that follow do: one wild step is not the beginning.
 const MOVED_STEPS: usize = 2;
+const FOLLOWING_STEPS: usize = 8;
+const FOLLOWING_MOVED_MIN: usize = 6;
 
 /// One figure on both sides.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -93,11 +95,18 @@ pub fn onset(vitals: &Vitals, values: &[f64], contrast: &Contrast, added: Added)
     let is_up = added.difference() > 0.0;
     let earliest = contrast.faulty.from.after_seconds(-contrast.faulty.seconds());
     (0..values.len()).find(|step| {
+        let has_moved = |value: &&f64| if is_up { **value >= level } else { **value <= level };
         let near = values.iter().skip(*step).take(MOVED_STEPS);
+        // Near the end of the faulty time fewer follow.
+        let following = values.iter().zip(0usize..).skip(*step).take(FOLLOWING_STEPS);
+        let following: Vec<&f64> =
+            following.filter(|(_, at)| vitals.time(*at) < contrast.faulty.until).map(|(value, _)| value).collect();
+        let most = FOLLOWING_MOVED_MIN * following.len() / FOLLOWING_STEPS;
         vitals.time(*step) >= earliest
             && vitals.time(*step) < contrast.faulty.until
             && near.clone().count() == MOVED_STEPS
-            && near.into_iter().all(|value| if is_up { *value >= level } else { *value <= level })
+            && near.clone().all(|value| has_moved(&value))
+            && following.into_iter().filter(has_moved).count() >= most
     })
 }
 

@@ -78,7 +78,7 @@ impl Evidence {
         packed::pack(&self.folder)
     }
 
-    /// Leaves the answers in a folder that is not there yet, or is empty.
+    /// Writes the answers into a folder, which is made where it is missing.
     pub fn leave_in(&self, folder: &Path) -> Result<(), EngineError> {
         let packed = self.pack()?;
         std::fs::create_dir_all(folder).map_err(EngineError::Answers)?;

@@ -113,8 +113,7 @@ fn draw(svg: &mut String, difference: &FlameDifference) {
 
 fn draw_frame(svg: &mut String, frame: &FlameFrame, profile_type: &str, x: f64, width: f64) {
     let y = ROW * f64::from(frame.depth);
-    let (unit, scale) = why::unit_of(profile_type);
-    let figure = |value: f64| format!("{:.4} {unit}", value / scale);
+    let figure = |value: f64| why::per_second(value, profile_type);
     let name = format!("{}{}", mark(frame), cut_middle(&frame.function, NAME_COLUMNS));
     let title =
         format!("{name}: {} when healthy, {} then", figure(frame.healthy_per_second), figure(frame.faulty_per_second));

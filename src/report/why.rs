@@ -118,7 +118,8 @@ pub fn figure(value: f64, unit: &str) -> String {
     }
 }
 
-fn per_second(value: f64, profile_type: &str) -> String {
+/// Returns what a profile has a second.
+pub fn per_second(value: f64, profile_type: &str) -> String {
     match unit_of(profile_type) {
         (BYTES, _) => figure(value, "bytes/s"),
         (unit, scale) => format!("{} {unit}", words::short(value / scale)),

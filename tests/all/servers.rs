@@ -103,6 +103,8 @@ fn a_kept_run_is_asked_about_later() {
     drop(servers);
     let kept = json(&run(&["report", "last", "--format", "json"]));
     assert_eq!(first_cause(&kept), truth());
+    let again = run(&["capture", "last", "--folder", "answers", "--tempo", "http://127.0.0.1:1"]);
+    assert!(again.status.code() == Some(2) && said(&again).contains("not empty"), "{}", said(&again));
     // The folder that was left has the form of a recording.
     let arguments = ["--capture", "answers", "--no-store", "--format", "json"];
     let mut command = tidemark(folder.path());
@@ -299,7 +301,7 @@ fn what_is_said_wrongly_is_told_before_anything_is_read() {
         (&["analyze", "x.json", "--loki", "http://me:secret@"], "--loki: it is no address"),
         (&["analyze", "x.json", "--telemetry-seconds", "0"], "expected 0 to 3600 seconds"),
         (&["observe", "check"], "no server is known"),
-        (&["observe", "traces"], "--from"),
+        (&["observe", "traces"], "say when: --from 10:05"),
         (&["observe", "traces", "--finding", "1"], "no run \"last\""),
     ] {
         let output = run(arguments);

@@ -203,12 +203,14 @@ pub fn services(page: &mut String, graph: &ServiceGraph) -> Result {
         .map(|service| {
             let row = &mut rows[service.depth as usize];
             *row += 1;
-            (service.name.as_str(), COLUMN * f64::from(service.depth), LINE * f64::from(*row - 1))
+            // Every other column stands lower, so that lines past a column are seen between its boxes.
+            let lower = if service.depth % 2 == 1 { LINE / 2.0 } else { 0.0 };
+            (service.name.as_str(), COLUMN * f64::from(service.depth), LINE * f64::from(*row - 1) + lower)
         })
         .collect();
     // Room for a bend at the right.
     let width = COLUMN * f64::from(columns - 1) + BOX_WIDTH + 64.0;
-    let height = LINE * f64::from(rows.iter().copied().max().unwrap_or(1));
+    let height = LINE * (f64::from(rows.iter().copied().max().unwrap_or(1)) + 0.5);
     let place = |name: &str| places.iter().find(|(known, ..)| *known == name);
     let calls: Vec<String> = graph
         .calls
