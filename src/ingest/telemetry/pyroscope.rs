@@ -278,7 +278,7 @@ mod tests {
             format!("[{}]", levels.join(","))
         };
         assert_eq!(read(&render(&wide(NODES_MAX - 1))).unwrap().stacks.len(), NODES_MAX - 1);
-        assert!(read(&render(&wide(200_000))).is_err());
+        assert!(read(&render(&wide(2 * NODES_MAX))).is_err());
         assert!(read(&render(&deep(2000))).unwrap().stacks.iter().all(|(stack, own)| stack.len() < 2001 && *own == 1));
         let error = read(&render(&deep(4000))).unwrap_err().to_string();
         assert!(error.contains("frames"), "{error}");
