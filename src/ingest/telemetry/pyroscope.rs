@@ -18,8 +18,8 @@ const NUMBERS_MAX: usize = 4 * NODES_MAX;
 /// Deeper than profilers record: Go's stacks end at 128 frames, Java's at 2048.
 const DEPTH_MAX: usize = 4096;
 
-/// Frames of all stacks together, 32 MiB: a chain where every node has something of its own grows with its square.
-const FRAMES_MAX: usize = 8 << 20;
+/// Frames of all stacks together, 24 MiB: a chain where every node has something of its own grows with its square.
+const FRAMES_MAX: usize = 6 << 20;
 
 /// What a profile is of: an answer does not say it, only its question.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
