@@ -9,11 +9,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::diagnosis::{CauseKind, Clue};
-use crate::model::telemetry::Telemetry;
+use crate::model::telemetry::{Profile, Telemetry};
 
 use super::account::{self, Added, added, load_ratio};
-use super::clues::{profile_clue, refutation, sentence, span_clue, trace_clues, vitals_shown};
-use super::contrast::Contrast;
+use super::clues::{profile_clue, refutation, sentence, span_clue, span_profile_clue, trace_clues, vitals_shown};
+use super::contrast::{Contrast, Window};
 use super::functions::{self, ProfileDifference};
 use super::logs::Templates;
 use super::storm;
@@ -83,7 +83,7 @@ impl<'t> Scene<'t> {
             vitals,
             contrast,
             traces: Traces::of(&telemetry.spans, contrast),
-            templates: Templates::of(&telemetry.logs, contrast),
+            templates: Templates::of(telemetry, contrast),
         }
     }
 
@@ -239,6 +239,9 @@ impl<'t> Scene<'t> {
         clues.extend(top.zip(times).map(|(operation, times)| span_clue(operation, times)));
         clues.extend(times.into_iter().flat_map(trace_clues));
         clues.extend(shown.as_ref().and_then(|shown| profile_clue(service, shown)));
+        if kind == CauseKind::Cpu {
+            clues.extend(function.as_deref().and_then(|function| self.span_profile_clue(service, function)));
+        }
         clues.extend(self.log_clues(service));
         let place = top.map_or(String::new(), |operation| format!(" in {}", operation.name));
         let what = sentence(service, kind, &place, function.as_deref(), times);
@@ -254,6 +257,16 @@ impl<'t> Scene<'t> {
             clues,
             refuted_by: refutation(kind).to_owned(),
         })
+    }
+
+    /// Says which part of what the slow requests themselves burned is of a function.
+    fn span_profile_clue(&self, service: &str, function: &str) -> Option<Clue> {
+        let shared = |profile: &Profile| {
+            Window { from: profile.from, until: profile.until }.shared_seconds(self.contrast.faulty)
+        };
+        let of_service = self.telemetry.span_profiles.iter().filter(|profile| profile.service == service);
+        let nearest = of_service.max_by(|left, right| shared(left).total_cmp(&shared(right)));
+        span_profile_clue(nearest.filter(|profile| shared(profile) > 0.0)?, function)
     }
 
     /// Says what a service that waits, for locks, a pool or the processor, waits for and where.

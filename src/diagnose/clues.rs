@@ -1,7 +1,7 @@
 //! What a cause is told with: its sentence, what would refute it, and the pieces of evidence.
 
 use crate::model::diagnosis::{CauseKind, Clue};
-use crate::model::telemetry::hex;
+use crate::model::telemetry::{Profile, hex};
 
 use super::functions::ProfileDifference;
 use super::traces::{Operation, OperationTimes, mean};
@@ -88,6 +88,21 @@ pub fn trace_clues(times: &OperationTimes) -> Vec<Clue> {
         .take(TRACES_NAMED)
         .map(|(id, own_ms)| Clue::Trace { trace_id: hex(id), own_ms: *own_ms })
         .collect()
+}
+
+/// None where the spans burned nothing, or nothing of it in the function.
+pub fn span_profile_clue(profile: &Profile, function: &str) -> Option<Clue> {
+    let all: i64 = profile.stacks.iter().map(|(_, value)| value).sum();
+    let spent = profile.spent().get(function).map_or(0, |spent| spent.total);
+    (spent > 0).then(|| Clue::SpanProfile {
+        service: profile.service.clone(),
+        profile_type: profile.profile_type.clone(),
+        function: function.to_owned(),
+        share: spent as f64 / all as f64,
+        spans_count: profile.spans_count as u64,
+        from: profile.from,
+        until: profile.until,
+    })
 }
 
 pub fn profile_clue(service: &str, shown: &ProfileDifference) -> Option<Clue> {

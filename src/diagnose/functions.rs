@@ -179,6 +179,7 @@ mod tests {
             profile_type: "process_cpu:cpu:nanoseconds:cpu:nanoseconds".to_owned(),
             from: Timestamp(from * NANOSECONDS_PER_SECOND),
             until: Timestamp(until * NANOSECONDS_PER_SECOND),
+            spans_count: 0,
             functions: ["main.serve", "main.login", "main.hash", "runtime.memmove", "main.list"]
                 .map(str::to_owned)
                 .to_vec(),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::telemetry::{BLANK, LogLine, words_of};
+use crate::model::telemetry::{BLANK, LogLine, LogPattern, Telemetry, words_of};
 use crate::stats::special::binomial_tail;
 
 use super::contrast::{Contrast, Side};
@@ -50,60 +50,12 @@ pub struct Templates {
 }
 
 impl Templates {
-    pub fn of(logs: &[LogLine], contrast: &Contrast) -> Templates {
-        // By service, level and count of words.
-        let mut groups: BTreeMap<(String, String, usize), Vec<Template>> = BTreeMap::new();
-        let mut known: BTreeMap<String, usize> = BTreeMap::new();
-        for line in logs {
-            let Some(side) = contrast.side(line.at) else { continue };
-            let message = line.said();
-            let words: Vec<String> = words_of(&message).into_iter().map(str::to_owned).collect();
-            let level = line.level.clone().unwrap_or_default();
-            let group = groups.entry((line.service.clone(), level.clone(), words.len())).or_default();
-            let is_alike = |template: &&mut Template| {
-                let same = template.words.iter().zip(&words).filter(|(left, right)| left == right).count();
-                same as f64 >= ALIKE * words.len() as f64
-            };
-            let template = match group.iter_mut().find(is_alike) {
-                Some(template) => template,
-                None => {
-                    let count = known.entry(line.service.clone()).or_default();
-                    if *count >= TEMPLATES_MAX {
-                        continue;
-                    }
-                    *count += 1;
-                    group.push(Template {
-                        service: line.service.clone(),
-                        level,
-                        words: words.clone(),
-                        healthy_count: 0,
-                        faulty_count: 0,
-                        example: String::new(),
-                    });
-                    let last = group.len() - 1;
-                    &mut group[last]
-                }
-            };
-            for (word, other) in template.words.iter_mut().zip(&words) {
-                if word != other {
-                    BLANK.clone_into(word);
-                }
-            }
-            match side {
-                Side::Healthy => template.healthy_count += 1,
-                Side::Faulty => {
-                    template.faulty_count += 1;
-                    if template.example.is_empty() {
-                        template.example = message;
-                    }
-                }
-            }
+    /// Counts the lines that were read, or the patterns that the server counted where it knows of more lines.
+    pub fn of(telemetry: &Telemetry, contrast: &Contrast) -> Templates {
+        if telemetry.has_more_patterns_than_lines() {
+            return grouped(telemetry.log_patterns.iter().map(|pattern| of_pattern(pattern, contrast)), contrast);
         }
-        Templates {
-            templates: groups.into_values().flatten().collect(),
-            healthy_seconds: contrast.healthy_seconds(),
-            faulty_seconds: contrast.faulty.seconds(),
-        }
+        grouped(telemetry.logs.iter().filter_map(|line| of_line(line, contrast)), contrast)
     }
 
     /// Returns the templates of a service that are new or risen, those of errors first, then those with the most lines more.
@@ -143,6 +95,90 @@ impl Templates {
     }
 }
 
+/// Lines that say the same: one, or those of a pattern.
+struct Said {
+    service: String,
+    level: String,
+    said: String,
+    healthy_count: usize,
+    faulty_count: usize,
+}
+
+fn of_line(line: &LogLine, contrast: &Contrast) -> Option<Said> {
+    let side = contrast.side(line.at)?;
+    Some(Said {
+        service: line.service.clone(),
+        level: line.level.clone().unwrap_or_default(),
+        said: line.said(),
+        healthy_count: usize::from(side == Side::Healthy),
+        faulty_count: usize::from(side == Side::Faulty),
+    })
+}
+
+fn of_pattern(pattern: &LogPattern, contrast: &Contrast) -> Said {
+    let middle = pattern.step_seconds() / 2.0;
+    let count = |side: Side| -> usize {
+        let of_side = pattern.counts.iter().filter(|(at, _)| contrast.side(at.after_seconds(middle)) == Some(side));
+        of_side.map(|(_, count)| count).sum::<f64>().round() as usize
+    };
+    Said {
+        service: pattern.service.clone(),
+        level: pattern.level.clone().unwrap_or_default(),
+        said: pattern.said(),
+        healthy_count: count(Side::Healthy),
+        faulty_count: count(Side::Faulty),
+    }
+}
+
+fn grouped(all: impl Iterator<Item = Said>, contrast: &Contrast) -> Templates {
+    // By service, level and count of words.
+    let mut groups: BTreeMap<(String, String, usize), Vec<Template>> = BTreeMap::new();
+    let mut known: BTreeMap<String, usize> = BTreeMap::new();
+    for Said { service, level, said, healthy_count, faulty_count } in all {
+        let words: Vec<String> = words_of(&said).into_iter().map(str::to_owned).collect();
+        let group = groups.entry((service.clone(), level.clone(), words.len())).or_default();
+        let is_alike = |template: &&mut Template| {
+            let same = template.words.iter().zip(&words).filter(|(left, right)| left == right).count();
+            same as f64 >= ALIKE * words.len() as f64
+        };
+        let template = match group.iter_mut().find(is_alike) {
+            Some(template) => template,
+            None => {
+                let count = known.entry(service.clone()).or_default();
+                if *count >= TEMPLATES_MAX {
+                    continue;
+                }
+                *count += 1;
+                group.push(Template {
+                    service,
+                    level,
+                    words: words.clone(),
+                    healthy_count: 0,
+                    faulty_count: 0,
+                    example: String::new(),
+                });
+                let last = group.len() - 1;
+                &mut group[last]
+            }
+        };
+        for (word, other) in template.words.iter_mut().zip(&words) {
+            if word != other {
+                BLANK.clone_into(word);
+            }
+        }
+        template.healthy_count += healthy_count;
+        template.faulty_count += faulty_count;
+        if faulty_count > 0 && template.example.is_empty() {
+            template.example = said;
+        }
+    }
+    Templates {
+        templates: groups.into_values().flatten().collect(),
+        healthy_seconds: contrast.healthy_seconds(),
+        faulty_seconds: contrast.faulty.seconds(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,9 +211,30 @@ mod tests {
         }));
         logs.extend((60..80).map(|at| line(at, "info", "cache is cold now")));
         logs.push(line(65, "error", "once is nothing"));
-        let templates = Templates::of(&logs, &contrast);
-        let risen: Vec<String> = templates.risen("stock").iter().map(|template| template.text()).collect();
-        assert_eq!(risen, ["shelf map of zone <*> is unreadable", "cache is cold now"]);
+        let mut telemetry = Telemetry { logs, ..Telemetry::default() };
+        let templates = Templates::of(&telemetry, &contrast);
+        let texts = |templates: &Templates| -> Vec<String> {
+            templates.risen("stock").iter().map(|template| template.text()).collect()
+        };
+        assert_eq!(texts(&templates), ["shelf map of zone <*> is unreadable", "cache is cold now"]);
+
+        // Fewer lines than were read are none to go by.
+        let pattern = |count: f64| LogPattern {
+            service: "stock".to_owned(),
+            level: Some("warn".to_owned()),
+            text: "retry <*> of the shelf map".to_owned(),
+            counts: (0..10).map(|step| (second(10 * step), if step == 6 || step == 7 { count } else { 1.0 })).collect(),
+        };
+        telemetry.log_patterns = vec![pattern(5.0)];
+        assert_eq!(Templates::of(&telemetry, &contrast).templates, templates.templates);
+        telemetry.log_patterns = vec![pattern(500.0)];
+        let counted = Templates::of(&telemetry, &contrast);
+        assert_eq!(texts(&counted), ["retry <*> of the shelf map"]);
+        // The step that the finding ends next to is of neither side.
+        assert_eq!(
+            counted.templates.iter().map(|one| (one.healthy_count, one.faulty_count)).collect::<Vec<_>>(),
+            [(8, 1000)]
+        );
         let (healthy, faulty) = templates.rates("stock");
         assert!((healthy - 1.0).abs() < 0.05 && faulty > 2.9, "{healthy} {faulty}");
         assert!(templates.risen("other").is_empty());
@@ -193,7 +250,8 @@ mod tests {
         );
         let logs =
             [line(1, "info", "user alice signed in"), line(2, "info", "user bob signed in"), line(3, "info", "")];
-        let templates = Templates::of(&logs, &contrast);
+        let telemetry = Telemetry { logs: logs.to_vec(), ..Telemetry::default() };
+        let templates = Templates::of(&telemetry, &contrast);
         let texts: Vec<String> = templates.templates.iter().map(Template::text).collect();
         assert_eq!(texts, ["", "user <*> signed in"]);
     }

@@ -139,7 +139,7 @@ impl Look<'_> {
     }
 
     pub fn logs(&self, service: &str) -> LogsSeen {
-        let templates = Templates::of(&self.telemetry.logs, &self.contrast());
+        let templates = Templates::of(self.telemetry, &self.contrast());
         let risen: Vec<Template> = templates.risen(service).into_iter().cloned().collect();
         let is_other = |template: &&Template| template.service == service && !risen.contains(template);
         let mut others: Vec<Template> = templates.templates.iter().filter(is_other).cloned().collect();

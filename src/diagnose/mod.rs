@@ -65,7 +65,7 @@ pub fn diagnose(findings: &[Finding], run: Window, telemetry: &Telemetry) -> Dia
     let mut diagnosed = Diagnosed::default();
     let timed: Vec<(&Finding, Window)> =
         findings.iter().filter_map(|finding| Some((finding, time_of(finding, run)?))).collect();
-    let storms = storm::storms(&telemetry.logs, run);
+    let storms = storm::storms(telemetry, run);
     let (mut told, mut explained): (Vec<Window>, Vec<Window>) = (Vec::new(), Vec::new());
     for (finding, window) in &timed {
         if told.iter().any(|other| is_same_time(*other, *window)) {
@@ -343,6 +343,7 @@ mod tests {
             name: name.to_owned(),
             labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             points: points.collect(),
+            is_counter: None,
         }
     }
 

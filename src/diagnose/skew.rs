@@ -41,7 +41,10 @@ pub fn correct(telemetry: &mut Telemetry) -> Vec<Skew> {
     for line in &mut telemetry.logs {
         line.at = moved(&line.service, line.at);
     }
-    for profile in &mut telemetry.profiles {
+    for pattern in &mut telemetry.log_patterns {
+        pattern.counts.iter_mut().for_each(|(at, _)| *at = moved(&pattern.service, *at));
+    }
+    for profile in telemetry.profiles.iter_mut().chain(&mut telemetry.span_profiles) {
         (profile.from, profile.until) = (moved(&profile.service, profile.from), moved(&profile.service, profile.until));
     }
     telemetry.spans.sort_by_key(|span| (span.trace_id, span.start, span.span_id));

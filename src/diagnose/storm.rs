@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::telemetry::LogLine;
+use crate::model::telemetry::Telemetry;
+use crate::model::time::Timestamp;
 use crate::stats::robust::median;
 
 use super::contrast::Window;
@@ -25,17 +26,36 @@ pub struct Storm {
 }
 
 /// Returns the storms of a run, by service: of each the longest.
-pub fn storms(logs: &[LogLine], run: Window) -> Vec<Storm> {
+///
+/// By the lines that were read, or by the patterns that the server counted where it knows of more lines.
+pub fn storms(telemetry: &Telemetry, run: Window) -> Vec<Storm> {
     let parts_count = (run.seconds() / PART_SECONDS) as usize;
     let mut counts: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for line in logs.iter().filter(|line| run.has(line.at)) {
-        let part = (line.at.seconds_since(run.from) / PART_SECONDS) as usize;
-        let of_service = counts.entry(line.service.as_str()).or_insert_with(|| vec![0.0; parts_count]);
-        if let Some(count) = of_service.get_mut(part) {
-            *count += 1.0;
+    for (service, at, lines) in counted(telemetry) {
+        let of_service = counts.entry(service).or_insert_with(|| vec![0.0; parts_count]);
+        let part = (at.seconds_since(run.from) / PART_SECONDS) as usize;
+        if let Some(count) = of_service.get_mut(part).filter(|_| run.has(at)) {
+            *count += lines;
         }
     }
     counts.into_iter().filter_map(|(service, counts)| storm(service, &counts, run)).collect()
+}
+
+/// Returns how many lines of which service there were when; those of a pattern evenly over its steps.
+fn counted(telemetry: &Telemetry) -> Vec<(&str, Timestamp, f64)> {
+    if !telemetry.has_more_patterns_than_lines() {
+        return telemetry.logs.iter().map(|line| (line.service.as_str(), line.at, 1.0)).collect();
+    }
+    let mut counted = Vec::new();
+    for pattern in &telemetry.log_patterns {
+        let seconds = pattern.step_seconds();
+        let pieces = (seconds / PART_SECONDS).ceil().max(1.0);
+        for (at, lines) in &pattern.counts {
+            let piece = |index: u32| at.after_seconds(seconds * f64::from(index) / pieces);
+            counted.extend((0..pieces as u32).map(|index| (pattern.service.as_str(), piece(index), lines / pieces)));
+        }
+    }
+    counted
 }
 
 fn storm(service: &str, counts: &[f64], run: Window) -> Option<Storm> {
@@ -73,24 +93,25 @@ pub fn parts_window(run: Window, from: usize, until: usize) -> Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
+    use crate::model::telemetry::{LogLine, LogPattern};
+    use crate::model::time::NANOSECONDS_PER_SECOND;
 
     #[test]
     fn a_storm_is_told_and_a_busy_service_is_not() {
         let time = |ms: i64| Timestamp(ms * NANOSECONDS_PER_SECOND / 1000);
         let run = Window { from: time(0), until: time(100_000) };
-        let lines = |rate: &dyn Fn(i64) -> i64| -> Vec<LogLine> {
+        let lines = |rate: &dyn Fn(i64) -> i64| -> Telemetry {
             let of_second = |second: i64| (0..rate(second)).map(move |line| second * 1000 + line);
             let at = (0..100).flat_map(of_second);
-            at.map(|ms| LogLine {
+            let logs = at.map(|ms| LogLine {
                 at: time(ms),
                 service: "gate".to_owned(),
                 level: None,
                 message: String::new(),
                 trace_id: None,
                 labels: BTreeMap::new(),
-            })
-            .collect()
+            });
+            Telemetry { logs: logs.collect(), ..Telemetry::default() }
         };
         let found = storms(&lines(&|second| if (40..60).contains(&second) { 30 } else { 2 }), run);
         assert_eq!(found.len(), 1);
@@ -100,6 +121,12 @@ mod tests {
         );
         assert!(storms(&lines(&|_| 30), run).is_empty());
         assert!(storms(&lines(&|second| if second == 50 { 60 } else { 2 }), run).is_empty());
-        assert!(storms(&[], run).is_empty());
+        assert!(storms(&Telemetry::default(), run).is_empty());
+
+        let count = |step: i64| (time(step * 10_000), if (4..6).contains(&step) { 300.0 } else { 20.0 });
+        let counts = (0..10).map(count).collect();
+        let pattern = LogPattern { service: "gate".to_owned(), level: None, text: String::new(), counts };
+        let counted = Telemetry { log_patterns: vec![pattern], ..lines(&|second| second % 2) };
+        assert_eq!(storms(&counted, run), found);
     }
 }

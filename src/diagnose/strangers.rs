@@ -109,6 +109,7 @@ mod tests {
                     (time(second), level * (5.0 + 0.1 * (second % 7) as f64))
                 })
                 .collect(),
+            is_counter: None,
         };
         let found = |factors: [f64; 2]| {
             let metrics = [series("a", factors[0]), series("b", factors[1])];

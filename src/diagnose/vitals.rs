@@ -4,7 +4,7 @@
 //! calls that it waits for, is its own; its processor, its locks, its pools and its database are parts of that. Names are those of
 //! the conventions of OpenTelemetry and of Prometheus' client libraries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::telemetry::{MetricSeries, increase};
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
@@ -107,13 +107,20 @@ fn vitals_of(name: &str, labels: &BTreeMap<String, String>) -> Vec<(Vital, f64)>
             vec![(Vital::Processor, 1.0)]
         }
         "container_cpu_cfs_throttled_seconds_total" => vec![(Vital::Throttled, 1.0)],
-        "go_sync_mutex_wait_total_seconds_total" => vec![(Vital::Locks, 1.0)],
+        "pyroscope:process_cpu_cpu_seconds_total" => vec![(Vital::Processor, 1.0)],
+        "go_sync_mutex_wait_total_seconds_total" | "pyroscope:mutex_delay_seconds_total" => vec![(Vital::Locks, 1.0)],
         "go_cpu_classes_gc_total_cpu_seconds_total" | "jvm_gc_duration_seconds_sum" | "jvm_gc_pause_seconds_sum" => {
             vec![(Vital::Collector, 1.0)]
         }
-        "process_resident_memory_bytes" | "container_memory_working_set_bytes" => vec![(Vital::Memory, 1.0)],
-        "go_memstats_alloc_bytes_total" | "jvm_gc_memory_allocated_bytes_total" => vec![(Vital::Allocated, 1.0)],
-        "go_goroutines" => vec![(Vital::Goroutines, 1.0)],
+        "process_resident_memory_bytes" | "container_memory_working_set_bytes" | "pyroscope:inuse_space_bytes" => {
+            vec![(Vital::Memory, 1.0)]
+        }
+        "go_memstats_alloc_bytes_total"
+        | "jvm_gc_memory_allocated_bytes_total"
+        | "pyroscope:alloc_space_bytes_total" => {
+            vec![(Vital::Allocated, 1.0)]
+        }
+        "go_goroutines" | "pyroscope:goroutines_goroutine" => vec![(Vital::Goroutines, 1.0)],
         "process_threads" | "jvm_threads_live_threads" | "jvm_threads_current" | "jvm_thread_count" => {
             vec![(Vital::Threads, 1.0)]
         }
@@ -138,7 +145,8 @@ fn vitals_of(name: &str, labels: &BTreeMap<String, String>) -> Vec<(Vital, f64)>
             let mut vitals = vec![(Vital::Requests, 1.0)];
             let status = ["http_response_status_code", "code", "status", "status_code"];
             let status = status.iter().find_map(|label| labels.get(*label));
-            if status.is_some_and(|status| status.starts_with('5')) {
+            // Of spans, the status is that of the operation.
+            if status.is_some_and(|status| status.starts_with('5') || status == "error") {
                 vitals.push((Vital::Failed, 1.0));
             }
             vitals
@@ -178,10 +186,19 @@ impl Vitals {
         let step_seconds = distance.max(STEP_SECONDS_MIN).max(run.seconds() / STEPS_MAX as f64);
         let steps_count = (run.seconds() / step_seconds) as usize;
         let mut vitals = Vitals::empty(run.from, step_seconds, steps_count);
-        for series in metrics {
+        // A service's own metrics first: what servers of traces and profiles counted would be the same once more.
+        let (elsewhere, own): (Vec<&MetricSeries>, Vec<&MetricSeries>) =
+            metrics.iter().partition(|series| series.is_counted_elsewhere());
+        let mut measured: BTreeSet<(String, Vital)> = BTreeSet::new();
+        for (index, series) in own.iter().chain(&elsewhere).enumerate() {
+            if index == own.len() {
+                measured = vitals.of_service.keys().cloned().collect();
+            }
             let Some(service) = series.service().map(str::to_owned) else { continue };
             let peer = PEER_LABELS.iter().find_map(|name| series.labels.get(*name));
-            for (vital, scale) in vitals_of(&series.name, &series.labels) {
+            let signs = vitals_of(&series.name, &series.labels);
+            for (vital, scale) in signs.into_iter().filter(|(vital, _)| !measured.contains(&(service.clone(), *vital)))
+            {
                 let values = vitals.on_grid(series, scale);
                 let own = vitals.of_service.entry((service.clone(), vital)).or_default();
                 add(own, &values);
@@ -309,6 +326,7 @@ mod tests {
             name: name.to_owned(),
             labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             points: points.iter().map(|(second, value)| (Timestamp(second * NANOSECONDS_PER_SECOND), *value)).collect(),
+            is_counter: None,
         }
     }
 

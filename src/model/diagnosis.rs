@@ -79,6 +79,17 @@ pub enum Clue {
         faulty_from: Timestamp,
         faulty_until: Timestamp,
     },
+    /// A function in what the slow requests themselves spent, its callees included.
+    SpanProfile {
+        service: String,
+        profile_type: String,
+        function: String,
+        /// Of all that these spans spent, from 0 to 1.
+        share: f64,
+        spans_count: u64,
+        from: Timestamp,
+        until: Timestamp,
+    },
     /// Log lines that are the same but for their values.
     Log {
         service: String,

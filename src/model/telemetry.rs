@@ -20,6 +20,8 @@ pub struct MetricSeries {
     pub labels: BTreeMap<String, String>,
     /// In the order of time; finite values only.
     pub points: Vec<(Timestamp, f64)>,
+    /// Whether it counts up, as far as the server knows the types of its metrics.
+    pub is_counter: Option<bool>,
 }
 
 impl MetricSeries {
@@ -28,10 +30,21 @@ impl MetricSeries {
         SERVICE_LABELS.iter().find_map(|label| self.labels.get(*label)).map(String::as_str)
     }
 
-    /// Says whether it counts up, as the conventions of OpenTelemetry and Prometheus name such metrics.
+    /// Says whether it counts up: as the server says, else as the conventions of OpenTelemetry and Prometheus name such metrics.
     pub fn counts_up(&self) -> bool {
-        ["_total", "_sum", "_count", "_bucket"].iter().any(|end| self.name.ends_with(end))
+        let is_named_so = || ["_total", "_sum", "_count", "_bucket"].iter().any(|end| self.name.ends_with(end));
+        self.is_counter.unwrap_or_else(is_named_so)
     }
+
+    /// Says whether a server of traces or of profiles counted it.
+    pub fn is_counted_elsewhere(&self) -> bool {
+        ["tempo", "pyroscope"].iter().any(|server| self.name.starts_with(&of_server(server, "")))
+    }
+}
+
+/// Returns the name of a series that another server than that of the metrics counted.
+pub fn of_server(server: &str, name: &str) -> String {
+    format!("{server}:{name}")
 }
 
 /// Returns by how much a counter rose between two of its values; one that fell was started anew.
@@ -112,6 +125,8 @@ pub struct Profile {
     pub profile_type: String,
     pub from: Timestamp,
     pub until: Timestamp,
+    /// Spans in which it was taken; 0: all that the service did.
+    pub spans_count: usize,
     pub functions: Vec<String>,
     /// Each stack from the root on, as indices into `functions`, with what was spent in its last one itself.
     pub stacks: Vec<(Vec<u32>, i64)>,
@@ -169,19 +184,49 @@ pub struct LogLine {
 impl LogLine {
     /// Returns the message of a line that is JSON or logfmt, else the line.
     pub fn said(&self) -> String {
-        let text = self.message.trim();
-        if text.starts_with('{')
-            && let Ok(serde_json::Value::Object(fields)) = serde_json::from_str::<serde_json::Value>(text)
-            && let Some(message) =
-                ["message", "msg", "event", "body"].iter().find_map(|name| fields.get(*name)?.as_str())
-        {
-            return message.to_owned();
-        }
-        let of_logfmt = |name: &str| {
-            let (_, rest) = text.split_once(name)?;
-            rest.split_once('"').map(|(message, _)| message.to_owned())
-        };
-        of_logfmt(" msg=\"").or_else(|| of_logfmt(" message=\"")).unwrap_or_else(|| text.to_owned())
+        said(&self.message)
+    }
+}
+
+fn said(message: &str) -> String {
+    let text = message.trim();
+    if text.starts_with('{')
+        && let Ok(serde_json::Value::Object(fields)) = serde_json::from_str::<serde_json::Value>(text)
+        && let Some(message) = ["message", "msg", "event", "body"].iter().find_map(|name| fields.get(*name)?.as_str())
+    {
+        return message.to_owned();
+    }
+    let of_logfmt = |name: &str| {
+        let (_, rest) = text.split_once(name)?;
+        rest.split_once('"').map(|(message, _)| message.to_owned())
+    };
+    of_logfmt(" msg=\"").or_else(|| of_logfmt(" message=\"")).unwrap_or_else(|| text.to_owned())
+}
+
+/// Lines that are the same but for their values, as the server of the logs counted them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogPattern {
+    pub service: String,
+    pub level: Option<String>,
+    /// Its text, with [`BLANK`] in the place of values.
+    pub text: String,
+    /// In the order of time: lines from then on, for one step.
+    pub counts: Vec<(Timestamp, f64)>,
+}
+
+/// Loki's step, where a pattern has too few counts to tell.
+const PATTERN_STEP_SECONDS: f64 = 10.0;
+
+impl LogPattern {
+    /// Returns what its text says, as [`LogLine::said`] does.
+    pub fn said(&self) -> String {
+        said(&self.text)
+    }
+
+    /// Returns the seconds that each count is of.
+    pub fn step_seconds(&self) -> f64 {
+        let steps = self.counts.windows(2).map(|pair| pair[1].0.seconds_since(pair[0].0));
+        steps.fold(f64::INFINITY, f64::min).clamp(1.0, PATTERN_STEP_SECONDS)
     }
 }
 
@@ -214,7 +259,11 @@ pub struct Telemetry {
     pub metrics: Vec<MetricSeries>,
     pub spans: Vec<Span>,
     pub profiles: Vec<Profile>,
+    /// Of single spans: what slow requests did themselves.
+    pub span_profiles: Vec<Profile>,
     pub logs: Vec<LogLine>,
+    /// Asked for where there are more lines than are read.
+    pub log_patterns: Vec<LogPattern>,
     pub unavailable: Vec<Unavailable>,
     /// What a server was asked: by the metric that it answered with.
     pub metric_queries: BTreeMap<String, String>,
@@ -228,8 +277,16 @@ impl Telemetry {
         let shift = |at: &mut Timestamp| *at = at.after_seconds(seconds);
         self.metrics.iter_mut().flat_map(|series| &mut series.points).for_each(|(at, _)| shift(at));
         self.spans.iter_mut().flat_map(|span| [&mut span.start, &mut span.end]).for_each(shift);
-        self.profiles.iter_mut().flat_map(|profile| [&mut profile.from, &mut profile.until]).for_each(shift);
+        let profiles = self.profiles.iter_mut().chain(&mut self.span_profiles);
+        profiles.flat_map(|profile| [&mut profile.from, &mut profile.until]).for_each(shift);
         self.logs.iter_mut().for_each(|line| shift(&mut line.at));
+        self.log_patterns.iter_mut().flat_map(|pattern| &mut pattern.counts).for_each(|(at, _)| shift(at));
+    }
+
+    /// Says whether the server's counts of patterns are of more lines than were read.
+    pub fn has_more_patterns_than_lines(&self) -> bool {
+        let counted: f64 = self.log_patterns.iter().flat_map(|pattern| &pattern.counts).map(|(_, count)| count).sum();
+        counted > self.logs.len() as f64
     }
 
     /// Takes in what was said of another time; series of one name stay apart.
@@ -237,6 +294,8 @@ impl Telemetry {
         self.metrics.extend(other.metrics);
         self.spans.extend(other.spans);
         self.profiles.extend(other.profiles);
+        self.span_profiles.extend(other.span_profiles);
         self.logs.extend(other.logs);
+        self.log_patterns.extend(other.log_patterns);
     }
 }

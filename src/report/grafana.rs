@@ -29,7 +29,7 @@ pub fn lookup(clue: &Clue) -> Option<Lookup> {
             ("tempo", query)
         }
         Clue::Trace { trace_id, .. } => ("tempo", trace_id.clone()),
-        Clue::Profile { service, profile_type, .. } => {
+        Clue::Profile { service, profile_type, .. } | Clue::SpanProfile { service, profile_type, .. } => {
             ("grafana-pyroscope-datasource", format!("{profile_type}{{{}}}", one("service_name", service)))
         }
         Clue::Log { query, .. } => ("loki", query.clone()?),

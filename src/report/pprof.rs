@@ -151,6 +151,7 @@ mod tests {
             profile_type: "mutex:delay:nanoseconds:contentions:count".to_owned(),
             from: Timestamp(5),
             until: Timestamp(25),
+            spans_count: 0,
             functions: ["main", "lock", "main"].map(str::to_owned).to_vec(),
             stacks: vec![(vec![0, 1], 7), (vec![2, 9], 3), (vec![], 1)],
         };

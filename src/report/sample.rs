@@ -201,6 +201,15 @@ fn diagnosis(name: &str, value: f64) -> Diagnosis {
                 faulty_from: START,
                 faulty_until: START,
             },
+            Clue::SpanProfile {
+                service: text(),
+                profile_type: text(),
+                function: text(),
+                share: 0.5,
+                spans_count: 3,
+                from: START,
+                until: START,
+            },
             Clue::Log {
                 service: text(),
                 level: text(),

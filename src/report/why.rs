@@ -88,6 +88,20 @@ pub fn row(clue: &Clue) -> Row {
                 note: format!("{} profile of {} to {}", short(&kind), faulty_from.clock(), faulty_until.clock()),
             }
         }
+        Clue::SpanProfile { profile_type, function, share, spans_count, from, until, .. } => {
+            let kind = profile_type.split(':').take(2).collect::<Vec<_>>().join(" ");
+            Row {
+                what: format!("function {} in slow requests", short(function)),
+                healthy: None,
+                faulty: words::percent(*share),
+                note: format!(
+                    "of the {} profile of their {spans_count} spans from {} to {}",
+                    short(&kind),
+                    from.clock(),
+                    until.clock()
+                ),
+            }
+        }
         Clue::Log { level, template, healthy_per_second, faulty_per_second, .. } => Row {
             what: format!("log line {}", short(template)),
             healthy: Some(figure(*healthy_per_second, "a second")),

@@ -271,6 +271,7 @@ fn clue() -> BoxedStrategy<Clue> {
     let metric = (text(), text(), text(), number(), number(), times());
     let span = (text(), text(), text(), number(), number(), option::of(text()));
     let profile = (text(), text(), text(), number(), number());
+    let span_profile = (text(), text(), text(), number());
     let log = (text(), text(), text(), number(), number(), text());
     prop_oneof![
         metric.prop_map(|(service, metric, what, healthy, faulty, (moved_at, _))| {
@@ -301,6 +302,10 @@ fn clue() -> BoxedStrategy<Clue> {
                 faulty_from: time,
                 faulty_until: time,
             }
+        }),
+        span_profile.prop_map(|(service, profile_type, function, share)| {
+            let time = Timestamp(1_700_000_000_000_000_000);
+            Clue::SpanProfile { service, profile_type, function, share, spans_count: 7, from: time, until: time }
         }),
         log.prop_map(|(service, level, template, healthy_per_second, faulty_per_second, example)| Clue::Log {
             service,

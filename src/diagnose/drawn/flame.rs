@@ -85,6 +85,7 @@ mod tests {
             profile_type: "process_cpu:cpu:nanoseconds:cpu:nanoseconds".to_owned(),
             from: Timestamp(0),
             until: Timestamp(10_000_000_000),
+            spans_count: 0,
             functions: ["main", "serve", "hash", "list"].map(str::to_owned).to_vec(),
             stacks: stacks.iter().map(|(stack, value)| (stack.to_vec(), *value)).collect(),
         }

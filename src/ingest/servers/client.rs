@@ -41,6 +41,9 @@ pub struct Question {
     /// A JSON document, or a text that is a form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,
+    /// Not every server of its kind knows this question: one that does not is no failure.
+    #[serde(skip)]
+    pub is_optional: bool,
 }
 
 impl Question {
@@ -49,14 +52,25 @@ impl Question {
         let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
         let takes_forms = matches!(server, Server::Prometheus | Server::Loki);
         if takes_forms && form.len() > PATH_BYTES_MAX {
-            return Question { server, method: "POST", path: path.to_owned(), body: Some(Value::String(form)) };
+            return Question {
+                server,
+                method: "POST",
+                path: path.to_owned(),
+                body: Some(Value::String(form)),
+                is_optional: false,
+            };
         }
         let path = if form.is_empty() { path.to_owned() } else { format!("{path}?{form}") };
-        Question { server, method: "GET", path, body: None }
+        Question { server, method: "GET", path, body: None, is_optional: false }
     }
 
     pub fn post(server: Server, path: &str, body: Value) -> Question {
-        Question { server, method: "POST", path: path.to_owned(), body: Some(body) }
+        Question { server, method: "POST", path: path.to_owned(), body: Some(body), is_optional: false }
+    }
+
+    /// Asks it of servers that know it.
+    pub fn where_served(self) -> Question {
+        Question { is_optional: true, ..self }
     }
 }
 
@@ -147,7 +161,7 @@ impl Client {
             let is_busy = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
             let wait = wait.unwrap_or(pause).mul_f64(jitter());
             let has_time = wait <= PAUSE_MAX && wait.as_secs_f64() < seconds_until(deadline);
-            if !is_busy || tried >= TRIES_MAX || !has_time {
+            if !is_busy || question.is_optional || tried >= TRIES_MAX || !has_time {
                 return Ok(answer);
             }
             tokio::time::sleep(wait).await;

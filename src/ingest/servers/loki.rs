@@ -11,12 +11,13 @@ use super::selectors::is_any;
 use super::{Part, Wanted, values_of};
 use crate::ingest::telemetry::loki::{LogAnswer, logs};
 use crate::ingest::telemetry::prometheus::label_values;
+use crate::ingest::telemetry::wire::SERVICE_LABELS;
 
-/// Labels that name a service, most specific first.
-pub const SERVICE_LABELS: [&str; 6] = ["service_name", "service", "app", "container", "application", "job"];
 /// What a server gives at once, unless told otherwise.
 const PAGE_LINES: usize = 5_000;
 const PAGES_MAX: usize = 24;
+/// Loki counts lines of patterns in steps of 10 s.
+const PATTERN_STEP_SECONDS: u32 = 10;
 /// Steps of the counts: as many as a chart shows.
 const STEPS: f64 = 120.0;
 
@@ -54,7 +55,20 @@ pub async fn ask(
         pages(recorder, run, &selector).await;
     } else {
         spread(recorder, run, &selector, lines_count.unwrap_or_default()).await;
+        patterns(recorder, run, &label, services).await;
     }
+}
+
+/// Asks how many lines of each pattern there were, by service: of more lines than are read the server has counted all.
+async fn patterns(recorder: &Recorder, run: &Part, label: &str, services: &[String]) {
+    let asked = services.iter().map(|service| {
+        let mut parameters = span(run);
+        let selector = format!("{{{}}}", is_any(label, std::slice::from_ref(service)));
+        parameters.extend([("query", selector), ("step", format!("{PATTERN_STEP_SECONDS}s"))]);
+        let question = Question::get(Loki, "/loki/api/v1/patterns", &parameters).where_served();
+        async move { recorder.ask(&format!("patterns-{service}"), question).await }
+    });
+    futures::stream::iter(asked).buffer_unordered(AT_ONCE).map(drop).collect::<()>().await;
 }
 
 /// Asks for all lines, page by page: each begins after the last line of the one before.

@@ -6,10 +6,10 @@
 //!
 //! | server | found out first | asked then |
 //! |---|---|---|
-//! | Prometheus | values of the labels that name services, names of their metrics | each metric over the run, exemplars |
-//! | Tempo | services, which of them requests enter by | slow, failed and other traces of each part |
-//! | Pyroscope | services, kinds of profiles | each kind of each service over each part |
-//! | Loki | the label that names services | counts by level, all lines or evenly spread ones |
+//! | Prometheus | values of the labels that name services, which of them answer requests, names and types of metrics | each metric over the run, exemplars |
+//! | Tempo | services, which of them requests enter by | counts and times of all spans, slow, failed and other traces of each part |
+//! | Pyroscope | services, kinds of profiles | totals over the run, each kind of each service over each part, and of slow spans |
+//! | Loki | the label that names services | counts by level, all lines, or evenly spread ones and the counts of patterns |
 //!
 //! Nothing goes to an address that was not given. All of it ends within a time that is given; what was not answered by then is named.
 
@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::ingest::telemetry::prometheus::label_values;
+use crate::ingest::telemetry::wire::SERVICE_LABELS;
 use crate::model::time::Timestamp;
 use access::{Access, Server};
 use client::{Client, ClientError, Question};
@@ -128,44 +129,48 @@ pub fn record(
 async fn ask_all(recorder: &Recorder, servers: &Servers, wanted: &Wanted<'_>) -> Vec<String> {
     let run = &wanted.run;
     let first = servers.time_limit.mul_f64(FIRST_PART_OF_TIME);
-    let (traced, profiled, logged, labelled) = futures::join!(
+    let (traced, profiled, logged, (labelled, answering)) = futures::join!(
         recorder.within(first, Server::Tempo, tempo::services(recorder, run)),
         recorder.within(first, Server::Pyroscope, pyroscope::known(recorder, run)),
         recorder.within(first, Server::Loki, loki::labels(recorder, run)),
-        recorder.within(first, Server::Prometheus, prometheus::labels(recorder, wanted)),
+        recorder.within(first, Server::Prometheus, async {
+            futures::join!(prometheus::labels(recorder, wanted), prometheus::answering(recorder, wanted))
+        }),
     );
-    let services = services(recorder, servers, &traced, &profiled.services, &logged);
+    let services = services(recorder, servers, [&traced, &profiled.services, &logged_services(&logged), &answering]);
     let exemplars = prometheus::exemplars(recorder, wanted, &labelled, &services);
     let traces = async {
         let found = recorder.within(first, Server::Prometheus, exemplars).await;
-        tempo::ask(recorder, wanted, &services, &found).await;
+        tempo::ask(recorder, wanted, &services, &found).await
     };
-    futures::join!(
+    let (spans, ..) = futures::join!(
         traces,
+        tempo::count(recorder, run, &services),
         prometheus::ask(recorder, wanted, &labelled, &services),
         pyroscope::ask(recorder, wanted, &profiled, &services),
         loki::ask(recorder, wanted, &logged, &services),
     );
+    pyroscope::ask_of_spans(recorder, wanted, &profiled, &spans).await;
     services
 }
 
-/// Says which services are asked about: those that the user names, those that took part in traces, or all that send anything.
+fn logged_services(logged: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<String> {
+    SERVICE_LABELS.iter().find_map(|label| logged.get(*label)).cloned().unwrap_or_default()
+}
+
+/// Says which services are asked about: those that the user names, those that took part in traces, all that send profiles or lines,
+/// or those whose metrics are of requests that they answer.
 fn services(
     recorder: &Recorder,
     servers: &Servers,
-    traced: &BTreeSet<String>,
-    profiled: &BTreeSet<String>,
-    logged: &BTreeMap<String, BTreeSet<String>>,
+    [traced, profiled, logged, answering]: [&BTreeSet<String>; 4],
 ) -> Vec<String> {
     if !servers.services.is_empty() {
         return servers.services.clone();
     }
-    let mut known: Vec<String> = traced.iter().cloned().collect();
-    if known.is_empty() {
-        let logged = loki::SERVICE_LABELS.iter().find_map(|label| logged.get(*label));
-        known =
-            profiled.iter().chain(logged.into_iter().flatten()).cloned().collect::<BTreeSet<_>>().into_iter().collect();
-    }
+    let sending: BTreeSet<String> = profiled | logged;
+    let known = [traced, &sending, answering].into_iter().find(|known| !known.is_empty());
+    let mut known: Vec<String> = known.into_iter().flatten().cloned().collect();
     if known.len() > SERVICES_MAX {
         for server in Server::ALL.into_iter().filter(|server| recorder.has(*server)).take(1) {
             let what = format!(

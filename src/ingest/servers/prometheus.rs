@@ -9,7 +9,7 @@ use super::client::{AT_ONCE, Question};
 use super::recorder::Recorder;
 use super::selectors::{is_any, quoted};
 use super::{Part, Wanted, milliseconds, values_of};
-use crate::ingest::telemetry::prometheus::{exemplars as read_exemplars, label_values};
+use crate::ingest::telemetry::prometheus::{exemplars as read_exemplars, label_sets, label_values};
 
 /// Metrics that are asked for: a service in Go or Java has some hundred.
 const NAMES_MAX: usize = 250;
@@ -26,6 +26,19 @@ pub async fn labels(recorder: &Recorder, wanted: &Wanted<'_>) -> BTreeMap<String
     values_of(recorder, Prometheus, labels, |label| format!("/api/v1/label/{label}/values"), &span(&wanted.run)).await
 }
 
+/// Returns the services that have metrics of requests that they answer: where nothing else is known, those are the system's.
+pub async fn answering(recorder: &Recorder, wanted: &Wanted<'_>) -> BTreeSet<String> {
+    let mut parameters = span(&wanted.run);
+    parameters
+        .extend([("match[]", format!("{{__name__=~\"{ANSWERING_METRICS}\"}}")), ("limit", SERIES_MAX.to_string())]);
+    let question = Question::get(Prometheus, "/api/v1/series", &parameters).where_served();
+    let Some(body) = recorder.ask("answering", question).await else { return BTreeSet::new() };
+    let service =
+        |labels: BTreeMap<String, String>| wanted.service_labels.iter().find_map(|label| labels.get(*label).cloned());
+    // The recording holds the answer: reading it says why it is none.
+    label_sets(&body).unwrap_or_default().into_iter().filter_map(service).collect()
+}
+
 /// Asks for the metrics of the services.
 pub async fn ask(
     recorder: &Recorder,
@@ -37,7 +50,9 @@ pub async fn ask(
     let mut parameters = span(&wanted.run);
     parameters.extend(matchers.iter().filter(|matcher| !matcher.is_empty()).map(|m| ("match[]", format!("{{{m}}}"))));
     let question = Question::get(Prometheus, "/api/v1/label/__name__/values", &parameters);
-    let Some(body) = recorder.ask("names", question).await else { return };
+    let types = Question::get(Prometheus, "/api/v1/metadata", &[("limit_per_metric", "1".to_owned())]).where_served();
+    let (body, _) = futures::join!(recorder.ask("names", question), recorder.ask("types", types));
+    let Some(body) = body else { return };
     // The recording holds the answer: reading it says why it is none.
     let Ok(names) = label_values(&body) else { return };
     let (vital, others): (Vec<String>, Vec<String>) =
@@ -90,6 +105,9 @@ pub async fn exemplars(
     }
     traces
 }
+
+/// Of native and classic histograms and summaries, by the same conventions, and by those of Spring.
+const ANSWERING_METRICS: &str = "http_server_request(_duration|s)(_seconds|_milliseconds)?(_count)?|http_requests?_duration(_seconds)?(_count)?|grpc_server_handled_total|rpc_server_duration(_milliseconds|_seconds)?_count";
 
 /// By the conventions of OpenTelemetry, native and classic, and of Prometheus' client libraries.
 const EXEMPLAR_METRICS: [&str; 3] = [

@@ -13,7 +13,12 @@ use super::selectors::is_any;
 use super::{Part, Wanted, seconds};
 use crate::ingest::telemetry::tempo::{FoundTrace, search as read_search, trace as read_trace};
 use crate::model::telemetry::{Span, SpanKind, hex};
+use crate::model::time::Timestamp;
 
+/// Steps of the counts of all spans: as many as a chart shows.
+const STEPS_MAX: f64 = 240.0;
+/// Tempo counts no finer.
+const STEP_SECONDS_MIN: f64 = 1.0;
 /// Traces that are looked into to learn where requests come in.
 const FIRST_TRACES: usize = 8;
 /// A search gives the first that it finds, which are not the slowest: as many as can be are found.
@@ -49,12 +54,55 @@ pub async fn services(recorder: &Recorder, run: &Part) -> BTreeSet<String> {
     values.into_iter().flat_map(|values| values.tag_values).map(|tag| tag.value).collect()
 }
 
-/// Asks for traces of each part; `exemplars`: traces that are known already to be worth it.
-pub async fn ask(recorder: &Recorder, wanted: &Wanted<'_>, services: &[String], exemplars: &[[u8; 16]]) {
+/// Asks how many spans there were and how long they took, by service, step by step of the run.
+pub async fn count(recorder: &Recorder, run: &Part, services: &[String]) {
+    let of_services = |kind: &str| match services {
+        [] => format!("{{kind={kind}}}"),
+        services => format!("{{{} && kind={kind}}}", is_any("resource.service.name", services)),
+    };
+    let (server, client) = (of_services("server"), of_services("client"));
+    let queries = [
+        ("requests", format!("{server} | rate() by (resource.service.name, status)")),
+        ("answering", format!("{server} | sum_over_time(duration) by (resource.service.name)")),
+        // Calls of databases are told apart by either name of the attribute.
+        (
+            "calling",
+            format!(
+                "{client} | sum_over_time(duration) by (resource.service.name, span.db.system, span.db.system.name)"
+            ),
+        ),
+    ];
+    let step = (run.seconds() / STEPS_MAX).ceil().max(STEP_SECONDS_MIN);
+    let asked = queries.into_iter().map(|(name, query)| {
+        let mut parameters = span(run);
+        parameters.extend([("q", query), ("step", format!("{step}s"))]);
+        let question = Question::get(Tempo, "/api/metrics/query_range", &parameters).where_served();
+        async move { recorder.ask(&format!("count-{name}"), question).await }
+    });
+    // One after the other: traces are waited for, these are not.
+    futures::stream::iter(asked).buffer_unordered(1).map(drop).collect::<()>().await;
+}
+
+/// A span in which a service answered a request, for as long as it took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    pub service: String,
+    pub span_id: [u8; 8],
+    pub start: Timestamp,
+    pub duration_ms: f64,
+}
+
+/// Asks for traces of each part; `exemplars`: traces that are known already to be worth it. Returns the spans of services that answer.
+pub async fn ask(
+    recorder: &Recorder,
+    wanted: &Wanted<'_>,
+    services: &[String],
+    exemplars: &[[u8; 16]],
+) -> Vec<Answered> {
     if !recorder.has(Tempo) {
-        return;
+        return Vec::new();
     }
-    let Some(api) = Api::of(recorder, wanted, services).await else { return };
+    let Some(api) = Api::of(recorder, wanted, services).await else { return Vec::new() };
     let requests = match &api.entrances[..] {
         [] => "kind=server".to_owned(),
         entrances => format!("{} && kind=server", is_any("resource.service.name", entrances)),
@@ -78,14 +126,16 @@ pub async fn ask(recorder: &Recorder, wanted: &Wanted<'_>, services: &[String], 
     let ask = async |ids: &[[u8; 16]], at_once: usize| {
         let started = Instant::now();
         let asked = ids.iter().map(|id| api.trace(recorder, *id));
-        futures::stream::iter(asked).buffer_unordered(at_once).map(drop).collect::<()>().await;
-        started.elapsed()
+        let answered: Vec<Vec<Answered>> = futures::stream::iter(asked).buffer_unordered(at_once).collect().await;
+        (answered, started.elapsed())
     };
     let mut parts = traces.chunks(TRIED);
-    let [one_by_one, together] =
-        [ask(parts.next().unwrap_or_default(), 1).await, ask(parts.next().unwrap_or_default(), AT_ONCE).await];
+    let (mut answered, one_by_one) = ask(parts.next().unwrap_or_default(), 1).await;
+    let (more, together) = ask(parts.next().unwrap_or_default(), AT_ONCE).await;
     let at_once = if together < one_by_one { AT_ONCE } else { 1 };
-    ask(traces.get(2 * TRIED..).unwrap_or_default(), at_once).await;
+    let (rest, _) = ask(traces.get(2 * TRIED..).unwrap_or_default(), at_once).await;
+    answered.extend(more.into_iter().chain(rest));
+    answered.into_iter().flatten().collect()
 }
 
 /// How this server is asked for a trace, and where requests come in.
@@ -125,9 +175,17 @@ impl Api {
         Some(api)
     }
 
-    async fn trace(&self, recorder: &Recorder, id: [u8; 16]) {
+    async fn trace(&self, recorder: &Recorder, id: [u8; 16]) -> Vec<Answered> {
         let name = format!("trace-{}", hex(&id));
-        let _body = recorder.ask(&name, trace_question(self.path, id)).await;
+        let body = recorder.ask(&name, trace_question(self.path, id)).await;
+        let trace = body.and_then(|body| read_trace(&body).ok()).unwrap_or_default();
+        let answered = trace.spans.into_iter().filter(|span| span.kind == SpanKind::Server).map(|span| Answered {
+            duration_ms: span.duration_ms(),
+            service: span.service,
+            span_id: span.span_id,
+            start: span.start,
+        });
+        answered.collect()
     }
 }
 
@@ -204,7 +262,6 @@ fn span(part: &Part) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::time::Timestamp;
 
     fn spans(of: &[(u8, u8, &str, SpanKind)]) -> Vec<Span> {
         let one = |(id, parent, service, kind): &(u8, u8, &str, SpanKind)| Span {

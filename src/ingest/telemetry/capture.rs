@@ -8,13 +8,14 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::counted;
 use super::loki::{self, LogAnswer};
 use super::prometheus::{self, ExemplarSeries, Metrics};
 use super::pyroscope::{self, ProfileSubject};
 use super::question::{Kind, Manifest, Question, QuestionError};
 use super::tempo::{self, FoundTrace};
 use super::wire::{self, AnswerError};
-use crate::model::telemetry::{LogLine, MetricSeries, Span, Telemetry, Unavailable};
+use crate::model::telemetry::{LogLine, MetricSeries, Profile, Span, Telemetry, Unavailable};
 use crate::model::time::Timestamp;
 use flate2::read::MultiGzDecoder;
 
@@ -144,6 +145,8 @@ struct Reading {
     capture: Capture,
     profiles: BTreeSet<ProfileSubject>,
     traces: HashSet<[u8; 16]>,
+    /// Which metrics count up and which do not, where Prometheus says it.
+    counters: BTreeMap<String, bool>,
 }
 
 impl Reading {
@@ -159,18 +162,30 @@ impl Reading {
             self.capture.unread_count += 1;
             return Ok(());
         }
-        let subject = match kind {
-            Kind::Stacktraces => Some(question.subject_in_body()?),
-            Kind::Render => Some(question.subject_in_parameters()?),
-            _ => None,
+        let subjects = match kind {
+            Kind::Stacktraces => vec![question.subject_in_body()?],
+            Kind::Difference => question.subjects_in_body()?.to_vec(),
+            Kind::Render => vec![question.subject_in_parameters()?],
+            _ => Vec::new(),
         };
-        if subject.as_ref().is_some_and(|subject| self.profiles.contains(subject)) {
+        if !subjects.is_empty() && subjects.iter().all(|subject| self.profiles.contains(subject)) {
             return Ok(());
         }
         let body = self.body_of(question)?;
         let telemetry = &mut self.capture.telemetry;
         match kind {
             Kind::Metrics => self.take_metrics(prometheus::metrics(&body)?, question),
+            Kind::SpanSeries => {
+                let query = question.parameter("q").unwrap_or_default();
+                let counted = counted::of_spans(&body, &query)?;
+                self.take_counted(counted, &query);
+            }
+            Kind::ProfileSeries => {
+                let profile_type = question.profile_type_in_body()?;
+                let counted = counted::of_profiles(&body, &profile_type)?;
+                self.take_counted(counted, &profile_type);
+            }
+            Kind::Metadata => self.counters.extend(prometheus::counters(&body)?),
             Kind::Exemplars => {
                 let exemplars = prometheus::exemplars(&body)?;
                 self.capture.dropped_count += exemplars.dropped_count;
@@ -190,11 +205,19 @@ impl Reading {
                 let found = tempo::search(&body)?;
                 self.capture.found_traces.extend(found.into_iter().filter(|found| self.traces.insert(found.trace_id)));
             }
-            Kind::Stacktraces | Kind::Render => {
-                let subject = subject.ok_or(QuestionError::Silent("what profile it is of"))?;
-                telemetry.profiles.push(pyroscope::profile(&body, subject.clone())?);
-                self.profiles.insert(subject);
+            Kind::Stacktraces | Kind::Render | Kind::Difference => {
+                let profiles = match &subjects[..] {
+                    [left, right] => pyroscope::difference(&body, left.clone(), right.clone())?.to_vec(),
+                    _ => subjects.iter().map(|one| pyroscope::profile(&body, one.clone())).collect::<Result<_, _>>()?,
+                };
+                let new =
+                    profiles.into_iter().zip(subjects).filter(|(_, subject)| self.profiles.insert(subject.clone()));
+                let (all, of_spans): (Vec<Profile>, Vec<Profile>) =
+                    new.map(|(profile, _)| profile).partition(|profile| profile.spans_count == 0);
+                telemetry.profiles.extend(all);
+                telemetry.span_profiles.extend(of_spans);
             }
+            Kind::Patterns => telemetry.log_patterns.extend(loki::patterns(&body, &question.service_in_selector()?)?),
             Kind::Logs => match loki::logs(&body)? {
                 LogAnswer::Lines(lines) => {
                     telemetry.logs.extend(lines);
@@ -226,6 +249,18 @@ impl Reading {
         }));
     }
 
+    fn take_counted(&mut self, counted: Metrics, query: &str) {
+        self.capture.dropped_count += counted.dropped_count;
+        for series in &counted.series {
+            self.capture
+                .telemetry
+                .metric_queries
+                .entry(series.name.clone())
+                .or_insert_with(|| wire::cut(query.to_owned()));
+        }
+        self.capture.telemetry.metrics.extend(counted.series);
+    }
+
     fn body_of(&mut self, question: &Question) -> Result<Vec<u8>, Failure> {
         let path = self.folder.join(&question.file).canonicalize().map_err(Failure::Read)?;
         if !path.starts_with(&self.folder) {
@@ -249,6 +284,9 @@ impl Reading {
     fn finish(mut self) -> Capture {
         let telemetry = &mut self.capture.telemetry;
         telemetry.metrics = joined(std::mem::take(&mut telemetry.metrics));
+        for series in &mut telemetry.metrics {
+            series.is_counter = self.counters.get(&series.name).copied();
+        }
         // A client's span and its server's may share their id, as in Zipkin.
         let mut seen = HashSet::new();
         telemetry.spans.retain(|span| seen.insert((span.trace_id, span.span_id, span.kind)));
@@ -265,13 +303,13 @@ type SeriesIdentity = (String, BTreeMap<String, String>);
 /// Joins series of the same name and labels: of two points at one time the first stays.
 fn joined(all: Vec<MetricSeries>) -> Vec<MetricSeries> {
     let mut by_identity: BTreeMap<SeriesIdentity, Vec<(Timestamp, f64)>> = BTreeMap::new();
-    for MetricSeries { name, labels, points } in all {
+    for MetricSeries { name, labels, points, .. } in all {
         by_identity.entry((name, labels)).or_default().extend(points);
     }
     let series = by_identity.into_iter().map(|((name, labels), mut points)| {
         points.sort_by_key(|(at, _)| *at);
         points.dedup_by_key(|(at, _)| *at);
-        MetricSeries { name, labels, points }
+        MetricSeries { name, labels, points, is_counter: None }
     });
     series.collect()
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::prometheus::{Metrics, QueryData, envelope};
-use super::wire::{self, ATTRIBUTES_MAX, AnswerError, Integer, List, from_json};
-use crate::model::telemetry::LogLine;
+use super::wire::{self, ATTRIBUTES_MAX, AnswerError, Decimal, Integer, List, from_json, time_of_seconds};
+use crate::model::telemetry::{BLANK, LogLine, LogPattern};
 use crate::model::time::Timestamp;
 
 /// Loki itself refuses to send more than 5000 lines unless it is told otherwise.
@@ -81,6 +81,30 @@ pub fn logs(body: &[u8]) -> Result<LogAnswer, AnswerError> {
     }
     lines.sort_by_key(|line| line.at);
     Ok(LogAnswer::Lines(lines))
+}
+
+/// Reads the answer to `patterns`, of one service's lines; `<_>` stands for values.
+pub fn patterns(body: &[u8], service: &str) -> Result<Vec<LogPattern>, AnswerError> {
+    #[derive(Deserialize)]
+    struct RawPattern {
+        pattern: String,
+        level: Option<String>,
+        #[serde(default)]
+        samples: List<(f64, Decimal), LINES_MAX>,
+    }
+    let raw: List<RawPattern, LINES_MAX> = from_json("`data`", envelope(body)?.data.get().as_bytes())?;
+    let patterns = raw.0.into_iter().map(|raw| {
+        let count = |(at, count): &(f64, Decimal)| {
+            Some((time_of_seconds(*at)?, count.0)).filter(|(_, count)| *count > 0.0 && count.is_finite())
+        };
+        let mut counts: Vec<(Timestamp, f64)> = raw.samples.0.iter().filter_map(count).collect();
+        counts.sort_by_key(|(at, _)| *at);
+        counts.dedup_by_key(|(at, _)| *at);
+        let level =
+            raw.level.map(|level| level.to_ascii_lowercase()).filter(|level| !level.is_empty() && level != "unknown");
+        LogPattern { service: service.to_owned(), level, text: wire::cut(raw.pattern.replace("<_>", BLANK)), counts }
+    });
+    Ok(patterns.collect())
 }
 
 fn line(entry: RawEntry, stream: &BTreeMap<String, String>) -> LogLine {

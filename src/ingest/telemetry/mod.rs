@@ -2,16 +2,17 @@
 //!
 //! | server | answers read |
 //! |---|---|
-//! | Prometheus | matrix, vector, exemplars, label values |
-//! | Tempo | a trace of either version, search |
-//! | Pyroscope | `SelectMergeStacktraces`, `/render` |
-//! | Loki | streams, matrix, vector |
+//! | Prometheus | matrix, vector, exemplars, label values, series, metadata |
+//! | Tempo | a trace of either version, search, series of TraceQL metrics |
+//! | Pyroscope | `SelectMergeStacktraces`, of spans as well, `Diff`, `SelectSeries`, `/render` |
+//! | Loki | streams, matrix, vector, patterns |
 //!
 //! [`capture`] reads a folder of such answers, whose questions ([`question`]) say what each answer is; [`packed`] makes one file of it.
 //!
 //! All of it is foreign: every decoder takes any bytes, never panics, and its work and its memory grow no faster than the answer. Texts are cut to [`wire::TEXT_BYTES_MAX`], with `…` in the place of what is missing.
 
 pub mod capture;
+pub mod counted;
 pub mod loki;
 pub mod packed;
 pub mod prometheus;

@@ -101,6 +101,29 @@ pub fn label_values(body: &[u8]) -> Result<Vec<String>, AnswerError> {
     Ok(values.into_iter().map(wire::cut).collect())
 }
 
+/// Reads the answer to `metadata`: of each metric whether it counts up; none for types such as `unknown`.
+pub fn counters(body: &[u8]) -> Result<BTreeMap<String, bool>, AnswerError> {
+    #[derive(Deserialize)]
+    struct RawMetadata<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Cow<'a, str>,
+    }
+    let raw: BTreeMap<String, Vec<RawMetadata>> = from_json("`data`", envelope(body)?.data.get().as_bytes())?;
+    let counts_up = |kinds: &[RawMetadata]| match &*kinds.first()?.kind {
+        "counter" => Some(true),
+        "gauge" | "info" | "stateset" => Some(false),
+        _ => None,
+    };
+    let known = raw.into_iter().filter_map(|(name, kinds)| Some((name, counts_up(&kinds)?)));
+    Ok(known.take(SERIES_MAX).collect())
+}
+
+/// Reads the answer to `series`: the labels of each, with `__name__`.
+pub fn label_sets(body: &[u8]) -> Result<Vec<BTreeMap<String, String>>, AnswerError> {
+    let sets: List<BTreeMap<String, String>, SERIES_MAX> = from_json("`data`", envelope(body)?.data.get().as_bytes())?;
+    Ok(sets.0.into_iter().map(wire::cut_all).collect())
+}
+
 pub(super) struct Envelope<'a> {
     pub data: &'a RawValue,
     warnings: Option<Vec<Cow<'a, str>>>,
@@ -203,7 +226,7 @@ impl Metrics {
         if !held.is_sorted_by_key(|(at, _)| *at) {
             held.sort_by_key(|(at, _)| *at);
         }
-        self.series.push(MetricSeries { name, labels: labels.clone(), points: held });
+        self.series.push(MetricSeries { name, labels: labels.clone(), points: held, is_counter: None });
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use crate::model::time::Timestamp;
 
 /// Pyroscope itself cuts a flame graph to 8192 nodes when it is not asked for more; who asks may get all.
 const NODES_MAX: usize = 250_000;
-const NUMBERS_MAX: usize = 4 * NODES_MAX;
+const NUMBERS_MAX: usize = 7 * NODES_MAX;
 
 /// Deeper than profilers record: Go's stacks end at 128 frames, Java's at 2048.
 const DEPTH_MAX: usize = 4096;
@@ -29,6 +29,8 @@ pub struct ProfileSubject {
     pub profile_type: String,
     pub from: Timestamp,
     pub until: Timestamp,
+    /// Spans in which it was taken; 0: all that the service did.
+    pub spans_count: usize,
 }
 
 #[derive(Deserialize)]
@@ -79,24 +81,60 @@ struct Node {
     left: i64,
 }
 
-/// Reads the answer to `SelectMergeStacktraces` or `/pyroscope/render`, of a single profile and not of a difference.
+/// Reads the answer to `SelectMergeStacktraces` or `/pyroscope/render`, of a single profile.
 ///
 /// The first level, which Pyroscope calls `total` and which is no function, is left out of the stacks. Units are those of
 /// the profile's type; snapshots such as `inuse_space` are added up over all uploads of the window, as the server does.
 pub fn profile(body: &[u8], subject: ProfileSubject) -> Result<Profile, AnswerError> {
+    let Levels { names, levels, is_difference } = levels(body)?;
+    if is_difference {
+        return Err(malformed("metadata.format", "`single`, not the difference of two profiles"));
+    }
+    made(subject, &levels, names)
+}
+
+/// Reads the answer to `Diff`: both profiles that it holds, cut to the same nodes.
+///
+/// A node has seven numbers: gap, total and self on the left, the same on the right, and its function.
+pub fn difference(body: &[u8], left: ProfileSubject, right: ProfileSubject) -> Result<[Profile; 2], AnswerError> {
+    let Levels { names, levels, .. } = levels(body)?;
+    let mut sides = [Vec::new(), Vec::new()];
+    for (depth, level) in levels.iter().enumerate() {
+        let (nodes, rest) = level.as_chunks::<7>();
+        if !rest.is_empty() {
+            return Err(malformed(format!("levels[{depth}]"), "seven numbers for each node"));
+        }
+        for (side, at) in sides.iter_mut().zip([0, 3]) {
+            side.push(nodes.iter().flat_map(|node| [node[at], node[at + 1], node[at + 2], node[6]]).collect());
+        }
+    }
+    let [on_left, on_right] = sides;
+    Ok([made(left, &on_left, names.clone())?, made(right, &on_right, names)?])
+}
+
+/// A flame graph as it came.
+struct Levels {
+    names: Vec<String>,
+    levels: Vec<Vec<Integer>>,
+    /// Whether it is said to be of two profiles.
+    is_difference: bool,
+}
+
+fn levels(body: &[u8]) -> Result<Levels, AnswerError> {
     let raw: RawAnswer = from_json("the profile", body)?;
     let (names, levels) = match (raw.flamegraph, raw.flamebearer) {
         (Some(graph), _) => (graph.names.0, graph.levels.0.into_iter().map(|level| level.values.0).collect()),
         (None, Some(graph)) => (graph.names.0, graph.levels.0.into_iter().map(|level| level.0).collect::<Vec<_>>()),
         (None, None) => return Err(malformed("the profile", "`flamegraph` or `flamebearer`")),
     };
-    if raw.metadata.format.is("double", -1) {
-        return Err(malformed("metadata.format", "`single`, not the difference of two profiles"));
-    }
-    let stacks = stacks(&levels, names.len())?;
-    let ProfileSubject { service, profile_type, from, until } = subject;
+    Ok(Levels { names, levels, is_difference: raw.metadata.format.is("double", -1) })
+}
+
+fn made(subject: ProfileSubject, levels: &[Vec<Integer>], names: Vec<String>) -> Result<Profile, AnswerError> {
+    let stacks = stacks(levels, names.len())?;
+    let ProfileSubject { service, profile_type, from, until, spans_count } = subject;
     let functions = names.into_iter().map(wire::cut).collect();
-    Ok(Profile { service, profile_type, from, until, functions, stacks })
+    Ok(Profile { service, profile_type, from, until, spans_count, functions, stacks })
 }
 
 fn stacks(levels: &[Vec<Integer>], functions_count: usize) -> Result<Vec<(Vec<u32>, i64)>, AnswerError> {
@@ -188,6 +226,7 @@ mod tests {
             profile_type: "process_cpu:cpu:nanoseconds:cpu:nanoseconds".to_owned(),
             from: Timestamp(1),
             until: Timestamp(2),
+            spans_count: 0,
         };
         profile(body.as_bytes(), subject)
     }
@@ -200,6 +239,33 @@ mod tests {
     /// Bare levels in the form of `/render`, with eight functions `a` to `h` at hand.
     fn render(levels: &str) -> String {
         format!(r#"{{"flamebearer":{{"names":["a","b","c","d","e","f","g","h"],"levels":{levels}}}}}"#)
+    }
+
+    #[test]
+    fn a_difference_holds_two_profiles() {
+        // What Pyroscope 1.12 answers to `Diff` of 100 and 250 ms of the same program; `retry.sleep` is on the right alone.
+        let body = r#"{"flamegraph":{"names":["total","main","handle","retry.sleep","json.encode","gc","db.query"],"levels":[
+            {"values":["0","1000000000","0","0","2500000000","0","0"]},{"values":["0","1000000000","0","0","2500000000","0","1"]},
+            {"values":["0","1000000000","0","0","2500000000","0","2"]},
+            {"values":["0","500000000","500000000","0","1400000000","1400000000","6","0","200000000","200000000","0","600000000","600000000","5",
+                       "0","300000000","300000000","0","300000000","300000000","4","0","0","0","0","200000000","200000000","3"]}],
+            "total":"3500000000","maxSelf":"1400000000","leftTicks":"1000000000","rightTicks":"2500000000"}}"#;
+        let subject = |from: i64| ProfileSubject {
+            service: "auth".to_owned(),
+            profile_type: "process_cpu:cpu:nanoseconds:cpu:nanoseconds".to_owned(),
+            from: Timestamp(from),
+            until: Timestamp(from + 1),
+            spans_count: 0,
+        };
+        let [left, right] = difference(body.as_bytes(), subject(1), subject(2)).unwrap();
+        let named_so = |all: &[(&str, i64)]| {
+            all.iter().map(|(name, own)| (format!("main;handle;{name}"), own * 100_000_000)).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&left), named_so(&[("db.query", 5), ("gc", 2), ("json.encode", 3)]));
+        assert_eq!(named(&right), named_so(&[("db.query", 14), ("gc", 6), ("json.encode", 3), ("retry.sleep", 2)]));
+        assert_eq!((left.from, right.from), (Timestamp(1), Timestamp(2)));
+        let cut = body.replace(r#","3"]}],"#, "]}],");
+        assert!(difference(cut.as_bytes(), subject(1), subject(2)).is_err());
     }
 
     #[test]

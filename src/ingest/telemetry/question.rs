@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::pyroscope::ProfileSubject;
-use super::wire::{self, AnswerError, Integer, List};
+use super::wire::{self, AnswerError, Integer, List, SERVICE_LABELS};
 
 const QUESTIONS_MAX: usize = 20_000;
 
@@ -40,25 +40,36 @@ pub(super) struct Question<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Metrics,
+    Metadata,
     Exemplars,
     Trace,
     Search,
+    SpanSeries,
     Stacktraces,
+    Difference,
+    ProfileSeries,
     Render,
     Logs,
+    Patterns,
     Other,
 }
 
-impl Question<'_> {
+impl<'a> Question<'a> {
     pub fn kind(&self) -> Kind {
         let path = self.path_asked();
         match self.server.as_str() {
             "prometheus" if path.ends_with("/api/v1/query_range") || path.ends_with("/api/v1/query") => Kind::Metrics,
             "prometheus" if path.ends_with("/api/v1/query_exemplars") => Kind::Exemplars,
+            "prometheus" if path.ends_with("/api/v1/metadata") => Kind::Metadata,
+            "tempo" if path.ends_with("/api/metrics/query_range") => Kind::SpanSeries,
             "tempo" if path.contains("/api/v2/traces/") || path.contains("/api/traces/") => Kind::Trace,
             "tempo" if path.ends_with("/api/search") => Kind::Search,
             "pyroscope" if path.ends_with("/querier.v1.QuerierService/SelectMergeStacktraces") => Kind::Stacktraces,
+            "pyroscope" if path.ends_with("/querier.v1.QuerierService/SelectMergeSpanProfile") => Kind::Stacktraces,
+            "pyroscope" if path.ends_with("/querier.v1.QuerierService/Diff") => Kind::Difference,
+            "pyroscope" if path.ends_with("/querier.v1.QuerierService/SelectSeries") => Kind::ProfileSeries,
             "pyroscope" if path.ends_with("/render") => Kind::Render,
+            "loki" if path.ends_with("/api/v1/patterns") => Kind::Patterns,
             "loki" if path.ends_with("/api/v1/query_range") || path.ends_with("/api/v1/query") => Kind::Logs,
             _ => Kind::Other,
         }
@@ -81,18 +92,40 @@ impl Question<'_> {
 
     /// Reads what the profile is of from the body of `SelectMergeStacktraces`.
     pub fn subject_in_body(&self) -> Result<ProfileSubject, QuestionError> {
+        self.body::<Stacktraces>()?.subject()
+    }
+
+    /// Reads what both profiles are of from the body of `Diff`.
+    pub fn subjects_in_body(&self) -> Result<[ProfileSubject; 2], QuestionError> {
         #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body {
+        struct Both {
+            left: Stacktraces,
+            right: Stacktraces,
+        }
+        let both: Both = self.body()?;
+        Ok([both.left.subject()?, both.right.subject()?])
+    }
+
+    /// Reads the type of profile from the body of `SelectSeries`.
+    pub fn profile_type_in_body(&self) -> Result<String, QuestionError> {
+        #[derive(Deserialize)]
+        struct Series {
             #[serde(rename = "profileTypeID", alias = "profileTypeId")]
             profile_type: String,
-            label_selector: String,
-            start: Integer,
-            end: Integer,
         }
+        self.body::<Series>().map(|series| series.profile_type)
+    }
+
+    fn body<T: Deserialize<'a>>(&self) -> Result<T, QuestionError> {
         let body = self.body.ok_or(QuestionError::Silent("anything: it has no body"))?;
-        let body: Body = wire::from_json("the question", body.get().as_bytes())?;
-        subject(body.profile_type, &body.label_selector, body.start.0 as f64, body.end.0 as f64)
+        Ok(wire::from_json("the question", body.get().as_bytes())?)
+    }
+
+    /// Reads whose patterns were asked for from the selector.
+    pub fn service_in_selector(&self) -> Result<String, QuestionError> {
+        let query = self.parameter("query").unwrap_or_default();
+        let service = SERVICE_LABELS.iter().find_map(|label| label_in(&query, label));
+        service.map(wire::cut).ok_or(QuestionError::Silent("what service it is of"))
     }
 
     /// Reads what the profile is of from the parameters of `/render`: `query=<type>{<selector>}&from=..&until=..`.
@@ -107,12 +140,38 @@ impl Question<'_> {
     }
 }
 
+/// The question of `SelectMergeStacktraces`, of which `Diff` has two.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stacktraces {
+    #[serde(rename = "profileTypeID", alias = "profileTypeId")]
+    profile_type: String,
+    label_selector: String,
+    start: Integer,
+    end: Integer,
+    #[serde(default)]
+    span_selector: Vec<String>,
+}
+
+impl Stacktraces {
+    fn subject(self) -> Result<ProfileSubject, QuestionError> {
+        let subject = subject(self.profile_type, &self.label_selector, self.start.0 as f64, self.end.0 as f64)?;
+        Ok(ProfileSubject { spans_count: self.span_selector.len(), ..subject })
+    }
+}
+
 fn subject(profile_type: String, selector: &str, from: f64, until: f64) -> Result<ProfileSubject, QuestionError> {
-    let service = ["service_name", "service", "app"].iter().find_map(|label| label_in(selector, label));
+    let service = SERVICE_LABELS.iter().find_map(|label| label_in(selector, label));
     let service = service.ok_or(QuestionError::Silent("what service the profile is of"))?;
     let times = wire::time_of_any_unit(from).zip(wire::time_of_any_unit(until));
     let (from, until) = times.ok_or(QuestionError::Silent("times within 1678 to 2261"))?;
-    Ok(ProfileSubject { service: wire::cut(service), profile_type: wire::cut(profile_type), from, until })
+    Ok(ProfileSubject {
+        service: wire::cut(service),
+        profile_type: wire::cut(profile_type),
+        from,
+        until,
+        spans_count: 0,
+    })
 }
 
 /// Returns the value that a selector such as `{service_name="auth", region!="eu"}` asks of a label to be equal to.

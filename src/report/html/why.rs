@@ -108,6 +108,7 @@ fn found_by(report: &AnalysisReport, clue: &Clue, lookup: &Lookup) -> String {
     let code = format!("<code class=\"query\" title=\"{}\">{query}</code>", text(lookup.source));
     let period = match clue {
         Clue::Profile { faulty_from, faulty_until, .. } => Some(Period { from: *faulty_from, until: *faulty_until }),
+        Clue::SpanProfile { from, until, .. } => Some(Period { from: *from, until: *until }),
         _ => report.run.started_at.zip(report.run.ended_at).map(|(from, until)| Period { from, until }),
     };
     let address = report.grafana.as_ref().zip(period).map(|(grafana, period)| grafana::link(grafana, lookup, period));

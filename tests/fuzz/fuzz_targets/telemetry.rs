@@ -3,10 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tidemark::ingest::telemetry::loki::{LogAnswer, logs};
-use tidemark::ingest::telemetry::pyroscope::{ProfileSubject, profile};
+use tidemark::ingest::telemetry::loki::{LogAnswer, logs, patterns};
+use tidemark::ingest::telemetry::pyroscope::{ProfileSubject, difference, profile};
 use tidemark::ingest::telemetry::wire::TEXT_BYTES_MAX;
-use tidemark::ingest::telemetry::{prometheus, tempo};
+use tidemark::ingest::telemetry::{counted, prometheus, tempo};
 use tidemark::model::time::Timestamp;
 
 const ERROR_BYTES_MAX: usize = 10_000;
@@ -43,13 +43,29 @@ fuzz_target!(|bytes: &[u8]| {
                 profile_type: "process_cpu:cpu:nanoseconds:cpu:nanoseconds".to_owned(),
                 from: Timestamp(0),
                 until: Timestamp(10_000_000_000),
+                spans_count: 0,
             };
-            if let Some(profile) = told(profile(body, subject)) {
+            let both = told(difference(body, subject.clone(), subject.clone()));
+            for profile in told(profile(body, subject)).into_iter().chain(both.into_iter().flatten()) {
                 let all = profile.stacks.iter().try_fold(0i64, |sum, (_, value)| sum.checked_add(*value));
                 let own = profile.spent().values().try_fold(0i64, |sum, spent| sum.checked_add(spent.by_itself));
                 assert_eq!(all, own);
             }
         }
+        b'c' => {
+            let spans = told(counted::of_spans(body, "{kind=server} | rate()"));
+            let profiles = told(counted::of_profiles(body, "memory:alloc_space:bytes:space:bytes"));
+            for series in spans.into_iter().chain(profiles).flat_map(|found| found.series) {
+                assert!(series.points.is_sorted_by_key(|(at, _)| *at));
+                assert!(series.points.iter().all(|(_, value)| value.is_finite()));
+            }
+        }
+        b'l' => {
+            for pattern in told(patterns(body, "a")).into_iter().flatten() {
+                assert!(pattern.counts.is_sorted_by_key(|(at, _)| *at));
+            }
+        }
+        b'k' => drop((told(prometheus::counters(body)), told(prometheus::label_sets(body)))),
         _ => {
             if let Some(LogAnswer::Lines(lines)) = told(logs(body)) {
                 assert!(lines.iter().all(|line| line.message.len() <= TEXT_BYTES_MAX));
