@@ -250,10 +250,14 @@ impl Vitals {
     /// Returns the values of a series a step, times `scale`; of one that counts up, its increase a second.
     pub fn on_grid(&self, series: &MetricSeries, scale: f64) -> Vec<f64> {
         let counts_up = series.counts_up();
-        let edges: Vec<Option<f64>> = {
-            let seconds_max = STALE_STEPS * self.step_seconds;
-            (0..=self.steps_count).map(|step| value_at(series, self.time(step), seconds_max)).collect()
+        // Profiles are counted in longer steps than metrics are scraped.
+        let distance = match &series.points[..] {
+            [first, .., last] => last.0.seconds_since(first.0) / (series.points.len() - 1) as f64,
+            _ => 0.0,
         };
+        let seconds_max = STALE_STEPS * self.step_seconds.max(distance);
+        let edges: Vec<Option<f64>> =
+            (0..=self.steps_count).map(|step| value_at(series, self.time(step), seconds_max)).collect();
         edges
             .windows(2)
             .map(|edge| match (edge[0], edge[1]) {
@@ -332,6 +336,27 @@ mod tests {
 
     fn run() -> Window {
         Window { from: Timestamp(0), until: Timestamp(5 * NANOSECONDS_PER_SECOND) }
+    }
+
+    #[test]
+    fn what_servers_of_traces_and_profiles_counted_is_used_where_nothing_else_is_known() {
+        let all = [
+            series("tempo:server_duration_seconds_sum", &[("service_name", "a")], &[(0, 0.0), (4, 8.0)]),
+            series("tempo:client_duration_seconds_sum", &[("service_name", "a")], &[(0, 0.0), (4, 4.0)]),
+            series("pyroscope:process_cpu_cpu_seconds_total", &[("service_name", "a")], &[(0, 0.0), (4, 2.0)]),
+            series("process_cpu_seconds_total", &[("service", "a")], &[(0, 0.0), (2, 2.0), (4, 4.0)]),
+        ];
+        let mean = |vitals: &Vitals, vital: Vital| {
+            let values: Vec<f64> = vitals.within(vitals.get("a", vital).unwrap(), run()).collect();
+            values.iter().sum::<f64>() / values.len() as f64
+        };
+        let vitals = Vitals::of(&all, run());
+        assert_eq!(
+            [Vital::Answering, Vital::Calling, Vital::Processor].map(|vital| mean(&vitals, vital)),
+            [2.0, 1.0, 1.0]
+        );
+        assert_eq!(vitals.sources[&("a".to_owned(), Vital::Processor)], "process_cpu_seconds_total");
+        assert_eq!(mean(&Vitals::of(&all[..3], run()), Vital::Processor), 0.5);
     }
 
     #[test]

@@ -89,7 +89,8 @@ pub fn of_spans(body: &[u8], query: &str) -> Result<Metrics, AnswerError> {
 
 /// Says which spans a query is of, which part of a histogram it gives, and as what; none where it is of another form.
 fn meaning_of(query: &str) -> Option<(&'static str, &'static str, Meaning)> {
-    let (selected, counted) = query.split_once('|')?;
+    // A selector may hold such a stroke as well: names of services are matched by one.
+    let (selected, counted) = query.rsplit_once('|')?;
     let spaceless = |text: &str| text.split_whitespace().collect::<String>();
     let (selected, counted) = (spaceless(selected), spaceless(counted));
     let kind = ["server", "client"].into_iter().find(|kind| selected.contains(&format!("kind={kind}")))?;
@@ -215,7 +216,9 @@ mod tests {
         assert_eq!(points(&found.series[0]), [(10, 0.0), (20, 1.5), (30, 2.0)]);
         assert!(found.series[0].counts_up() && found.series[0].service() == Some("cart"));
 
-        let found = of_spans(body, "{kind=server} | rate() by (resource.service.name)").unwrap();
+        let found =
+            of_spans(body, "{resource.service.name=~\"auth|cart\" && kind=server} | rate() by (resource.service.name)")
+                .unwrap();
         assert_eq!(found.series[0].name, "tempo:server_duration_seconds_count");
         assert_eq!(points(&found.series[0]), [(10, 0.0), (20, 15.0), (30, 20.0)]);
         let found = of_spans(body, "{} | rate()").unwrap();
