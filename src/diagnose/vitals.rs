@@ -250,14 +250,17 @@ impl Vitals {
     /// Returns the values of a series a step, times `scale`; of one that counts up, its increase a second.
     pub fn on_grid(&self, series: &MetricSeries, scale: f64) -> Vec<f64> {
         let counts_up = series.counts_up();
-        // Profiles are counted in longer steps than metrics are scraped.
+        // Profiles are counted in longer steps than metrics are scraped: evenly within each, as far as is known.
         let distance = match &series.points[..] {
             [first, .., last] => last.0.seconds_since(first.0) / (series.points.len() - 1) as f64,
             _ => 0.0,
         };
-        let seconds_max = STALE_STEPS * self.step_seconds.max(distance);
-        let edges: Vec<Option<f64>> =
-            (0..=self.steps_count).map(|step| value_at(series, self.time(step), seconds_max)).collect();
+        let is_coarse = counts_up && distance > COARSE_STEPS * self.step_seconds;
+        let value = |time| match is_coarse {
+            true => value_between(series, time),
+            false => value_at(series, time, STALE_STEPS * self.step_seconds),
+        };
+        let edges: Vec<Option<f64>> = (0..=self.steps_count).map(|step| value(self.time(step))).collect();
         edges
             .windows(2)
             .map(|edge| match (edge[0], edge[1]) {
@@ -275,6 +278,22 @@ impl Vitals {
 
 /// A series without a point for so many steps has ended: its process did, or it was of another run.
 const STALE_STEPS: f64 = 10.0;
+
+/// A counter whose points are farther apart than so many steps is not read point by point.
+const COARSE_STEPS: f64 = 3.0;
+
+/// Returns the value of a counter at a time between two of its points.
+fn value_between(series: &MetricSeries, time: Timestamp) -> Option<f64> {
+    let behind = series.points.partition_point(|(at, _)| *at < time);
+    let (after_at, after) = *series.points.get(behind)?;
+    if after_at == time {
+        return Some(after);
+    }
+    let (before_at, before) = series.points[behind.checked_sub(1)?];
+    let part = time.seconds_since(before_at) / after_at.seconds_since(before_at);
+    // One that fell was started anew somewhere between.
+    (after >= before).then_some(before + part * (after - before))
+}
 
 /// Returns the last value that was known at a time; none when it is older than `seconds_max`.
 fn value_at(series: &MetricSeries, time: Timestamp, seconds_max: f64) -> Option<f64> {
