@@ -245,7 +245,7 @@ fn read_samples<'a>(
         let declared = summaries.iter().flat_map(|(summary, _)| declarations(summary));
         let readings = session.read(samples, declared)?;
         let (keeper, told) = (session.keeper(), session.told());
-        let Session { mut aggregate, content, frames, siblings, .. } = session;
+        let Session { mut aggregate, content, frames, siblings, traced, .. } = session;
         let interrupted = stop.load(Ordering::Relaxed);
         let report = of_samples(&mut aggregate, content.run_id(), &readings, summaries, request, interrupted);
         let writers = keeper.map(Keeper::finish).transpose()?;
@@ -256,6 +256,7 @@ fn read_samples<'a>(
         report.objectives = objectives(&request.objectives, &frames);
         let clock = Clock { reopened_windows_count: aggregate.reopened_count, steps_count: 0 };
         judge_within(&mut report, &frames, &siblings, clock);
+        report.traced = why::traced(&report, &traced, &aggregate);
         Ok(Read { aggregate, report, frames: Some(frames), writers })
     })
 }
@@ -371,6 +372,7 @@ fn report(
         objectives: Vec::new(),
         ramp: None,
         diagnoses: Vec::new(),
+        traced: Vec::new(),
         exhibits: None,
         grafana: None,
         unavailable: Vec::new(),

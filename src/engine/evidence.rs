@@ -11,6 +11,8 @@ use crate::diagnose::{Window, is_vital, parts};
 use crate::ingest::servers::{Part, Servers, Wanted, record};
 use crate::ingest::telemetry::capture;
 use crate::ingest::telemetry::packed::{self, PackError};
+use crate::ingest::telemetry::wire;
+use crate::model::report::TracedRequest;
 use crate::model::telemetry::{SERVICE_LABELS, Telemetry};
 
 use super::EngineError;
@@ -47,14 +49,19 @@ pub struct Evidence {
 impl Evidence {
     /// Asks, unpacks, or takes the folder as it is.
     ///
-    /// `times`: asked about apart from the rest of `run`.
-    pub fn gather(source: &Source, times: &[Window], run: Window) -> Result<Evidence, EngineError> {
+    /// `times`: asked about apart from the rest of `run`; `traced`: requests of it whose traces are known.
+    pub fn gather(
+        source: &Source,
+        times: &[Window],
+        run: Window,
+        traced: &[TracedRequest],
+    ) -> Result<Evidence, EngineError> {
         let temporary = || tempfile::tempdir().map_err(EngineError::Answers);
         let temporary = match source {
             Source::Folder(folder) => return Ok(Evidence { folder: folder.clone(), _temporary: None }),
             Source::Servers(servers, answers_count) => {
                 let folder = temporary()?;
-                ask(servers, answers_count.clone(), times, run, folder.path())?;
+                ask(servers, answers_count.clone(), (times, run, traced), folder.path())?;
                 folder
             }
             Source::Packed(bytes) => {
@@ -89,8 +96,7 @@ impl Evidence {
 fn ask(
     servers: &Servers,
     answers_count: Arc<AtomicU64>,
-    times: &[Window],
-    run: Window,
+    (times, run, traced): (&[Window], Window, &[TracedRequest]),
     folder: &Path,
 ) -> Result<(), EngineError> {
     let is_of_finding = |window: Window| times.iter().any(|time| time.shared_seconds(window) >= 0.5 * window.seconds());
@@ -103,6 +109,7 @@ fn ask(
     let wanted = Wanted {
         run: part("run".to_owned(), run),
         parts: parts(times, run).into_iter().zip(1..).map(|(window, n)| part(format!("part-{n}"), window)).collect(),
+        traced: traced.iter().filter_map(|request| Some((request.at, wire::id(&request.trace_id)?))).collect(),
         is_vital: &is_vital,
         service_labels: &SERVICE_LABELS,
     };

@@ -30,7 +30,7 @@ impl Observed {
     pub fn gather(source: &Source, asked: Option<Asked>) -> Result<Observed, EngineError> {
         let empty = Window { from: Timestamp(0), until: Timestamp(0) };
         let Asked { run, steady, window } = asked.unwrap_or(Asked { run: empty, steady: empty, window: None });
-        let telemetry = Evidence::gather(source, window.as_slice(), run)?.read()?.0;
+        let telemetry = Evidence::gather(source, window.as_slice(), run, &[])?.read()?.0;
         let run = if asked.is_some() { steady } else { time_of(&telemetry).unwrap_or(empty) };
         Ok(Observed { telemetry, run })
     }

@@ -14,6 +14,7 @@ use crate::tables::aggregate::Aggregate;
 use crate::tables::frames::Frames;
 use crate::tables::samples::Label;
 use crate::tables::siblings::{Places, Siblings};
+use crate::tables::traced::Traced;
 
 use super::EngineError;
 use super::keeping::{Keeper, Keeping, LabelChange};
@@ -53,6 +54,7 @@ pub struct Session<'scope, 'a> {
     pub content: ContentHash,
     pub frames: Frames,
     pub siblings: Siblings,
+    pub traced: Traced,
     keeper: Option<Keeper<'scope, 'a>>,
     live: Option<Arc<Live>>,
     watch: Option<Watch<'a>>,
@@ -132,6 +134,7 @@ impl<'scope, 'a: 'scope> Session<'scope, 'a> {
             content: ContentHash::default(),
             frames: Frames::default(),
             siblings: Siblings::new(inputs),
+            traced: Traced::default(),
             keeper,
             live,
             watch,
@@ -220,6 +223,7 @@ impl<'scope, 'a: 'scope> Session<'scope, 'a> {
         self.cells.extend(block.labels.iter().map(|label| known.cells[*label as usize]));
         self.aggregate.push(&block.times_ns, &self.cells, &block.values);
         self.siblings.push(&block.times_ns, &block.values, &block.labels, &known.siblings);
+        self.traced.push(&block.times_ns, &block.values, &block.metadata, &self.cells, &self.aggregate);
         if let Some(live) = &self.live {
             live.add(&block, &self.cells, &self.aggregate);
         }

@@ -1,14 +1,17 @@
 //! Why: what the servers said of a run, joined with what was found in it.
 
-use crate::diagnose::{Diagnosed, Window, diagnose, drawn, times};
+use crate::diagnose::{Diagnosed, Window, diagnose, drawn, parts, times};
 use crate::ingest::telemetry::packed::PackError;
 use crate::model::diagnosis::Clue;
 use crate::model::exhibit::Exhibits;
 use crate::model::finding::{Direction, Finding};
-use crate::model::report::{AnalysisReport, Grafana, Skipped};
+use crate::model::report::{AnalysisReport, Grafana, Skipped, TracedRequest};
 use crate::model::telemetry::Telemetry;
+use crate::model::time::Timestamp;
 use crate::store::manifest::{Manifest, TableFile};
 use crate::store::{CAPTURE, Store, StoreError, telemetry_tables};
+use crate::tables::aggregate::Aggregate;
+use crate::tables::traced::Traced;
 
 use super::EngineError;
 use super::evidence::{Evidence, Source};
@@ -31,7 +34,7 @@ pub fn explain(
         report.skipped.push(Skipped { what: CAUSES.to_owned(), reason });
         return Ok(None);
     };
-    let evidence = Evidence::gather(source, &times(&report.findings, steady), run)?;
+    let evidence = Evidence::gather(source, &times(&report.findings, steady), run, &report.traced)?;
     let (telemetry, skews) = evidence.read()?;
     report.unavailable = telemetry.unavailable.clone();
     report.skipped.extend(skews.iter().filter(|skew| skew.seconds.abs() >= SKEW_TOLD_SECONDS).map(|skew| {
@@ -60,6 +63,17 @@ pub fn explain(
     });
     report.skipped.extend(nothing);
     Ok(Some(Explained { evidence, telemetry }))
+}
+
+/// Requests of a part that are looked up: a server of traces may take 50 ms for each.
+const TRACED_OF_PART_MAX: usize = 20;
+
+/// Returns the requests whose traces k6 knows, of each part of the run that the servers are asked about.
+pub fn traced(report: &AnalysisReport, traced: &Traced, aggregate: &Aggregate) -> Vec<TracedRequest> {
+    let Some(Times { run, steady }) = times_of(report) else { return Vec::new() };
+    let parts = parts(&times(&report.findings, steady), run);
+    let parts: Vec<(Timestamp, Timestamp)> = parts.iter().map(|part| (part.from, part.until)).collect();
+    traced.of_parts(&parts, TRACED_OF_PART_MAX, &aggregate.series)
 }
 
 /// What the servers said of an earlier run, and when its load was steady.
@@ -95,7 +109,7 @@ fn earlier_run(report: &AnalysisReport, store: &Store) -> Result<Option<Base>, E
     for manifest in candidates.iter().rev() {
         let Some(source) = kept_beside(store, manifest)? else { continue };
         let Some(times) = times_of(&store.report(manifest)?) else { continue };
-        let (telemetry, _) = Evidence::gather(&source, &[], times.run)?.read()?;
+        let (telemetry, _) = Evidence::gather(&source, &[], times.run, &[])?.read()?;
         return Ok(Some(Base { run_id: manifest.run_id.clone(), telemetry, steady: times.steady }));
     }
     Ok(None)

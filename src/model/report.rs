@@ -68,6 +68,9 @@ pub struct AnalysisReport {
     /// The likely causes of findings, where the servers' telemetry is known: by finding, the likeliest first.
     #[serde(default)]
     pub diagnoses: Vec<Diagnosis>,
+    /// Requests whose traces k6 knows, of each part of the run: the slowest of every endpoint, and some like any other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traced: Vec<TracedRequest>,
     /// What is drawn beside the causes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exhibits: Option<Exhibits>,
@@ -77,6 +80,19 @@ pub struct AnalysisReport {
     /// Questions to the servers that got no answer.
     #[serde(default)]
     pub unavailable: Vec<Unavailable>,
+}
+
+/// A request whose trace k6 knows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TracedRequest {
+    /// When it ended.
+    pub at: Timestamp,
+    pub endpoint: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    pub milliseconds: f64,
+    /// 32 hexadecimal digits.
+    pub trace_id: String,
 }
 
 /// Where Grafana is, and how it names its data sources.

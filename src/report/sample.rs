@@ -13,7 +13,7 @@ use crate::model::history::{HistoryChange, HistoryReport, HistoryRun};
 use crate::model::metric::{MetricKind, Unit};
 use crate::model::report::{
     AnalysisReport, BaselineReport, Detectable, EndpointReport, GeneratorReport, Grafana, Latency, MetricReport,
-    Phases, RunReport, Skipped, ThresholdJudge, ThresholdReport, Totals, Verdict, VerdictKind,
+    Phases, RunReport, Skipped, ThresholdJudge, ThresholdReport, Totals, TracedRequest, Verdict, VerdictKind,
 };
 use crate::model::run::{Rejection, SourceKind, SourceReport};
 use crate::model::telemetry::Unavailable;
@@ -135,6 +135,13 @@ pub fn report(endpoints_count: usize, steps_count: usize, name: &str, value: f64
         objectives: Vec::new(),
         ramp: None,
         diagnoses: vec![diagnosis(&name(), value)],
+        traced: vec![TracedRequest {
+            at: START,
+            endpoint: name(),
+            method: Some(name()),
+            milliseconds: value,
+            trace_id: name(),
+        }],
         exhibits: Some(exhibits(&name(), value)),
         grafana: Some(Grafana { url: "https://grafana.test".to_owned(), datasources: BTreeMap::new() }),
         unavailable: vec![Unavailable { backend: name(), reason: name() }],

@@ -21,3 +21,4 @@ pub mod sketch_udaf;
 pub mod spill;
 pub mod summary_figures;
 pub mod timeline;
+pub mod traced;

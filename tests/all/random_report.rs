@@ -99,6 +99,7 @@ pub fn report() -> BoxedStrategy<AnalysisReport> {
                 objectives: Vec::new(),
                 ramp: None,
                 diagnoses,
+                traced: Vec::new(),
                 exhibits: None,
                 grafana: None,
                 unavailable,

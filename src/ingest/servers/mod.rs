@@ -86,6 +86,8 @@ pub struct Wanted<'a> {
     pub run: Part,
     /// Its parts, in order: profiles and traces are asked for each.
     pub parts: Vec<Part>,
+    /// Traces that k6 knows, with their times: those of slow requests and some of others.
+    pub traced: Vec<(Timestamp, [u8; 16])>,
     /// Which metrics are asked for first, by their names.
     pub is_vital: &'a (dyn Fn(&str) -> bool + Sync),
     /// Labels that name a service in metrics, most specific first.

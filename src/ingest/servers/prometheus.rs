@@ -167,6 +167,7 @@ mod tests {
         let wanted = Wanted {
             run: part.clone(),
             parts: vec![part],
+            traced: Vec::new(),
             is_vital: &is_vital,
             service_labels: &["service", "container", "job"],
         };

@@ -119,8 +119,16 @@ pub async fn ask(
         let all = search(recorder, &format!("{{{requests}}}"), part, "all").await;
         let failed = search(recorder, &format!("{{{requests} && status=error}}"), part, "failed").await;
         let failed: Vec<&FoundTrace> = failed.iter().collect();
-        let of_part = spread(&failed, of_part_max / 3).into_iter().chain(choose(&all)).map(|found| found.trace_id);
-        chosen.extend(of_part.take(of_part_max));
+        let found = spread(&failed, of_part_max / 3).into_iter().chain(choose(&all)).map(|found| found.trace_id);
+        // What k6 itself saw comes first: a search may have found none of the slow ones.
+        let known = wanted.traced.iter().filter(|(at, _)| part.from <= *at && *at < part.until).map(|(_, id)| *id);
+        let mut of_part: Vec<[u8; 16]> = Vec::new();
+        for id in known.take(of_part_max / 2).chain(found) {
+            if of_part.len() < of_part_max && !of_part.contains(&id) {
+                of_part.push(id);
+            }
+        }
+        chosen.extend(of_part);
     }
     let traces: Vec<[u8; 16]> = chosen.into_iter().filter(|id| !api.known.contains(id)).collect();
     let ask = async |ids: &[[u8; 16]], at_once: usize| {
