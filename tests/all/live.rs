@@ -59,6 +59,8 @@ fn a_planted_lock_is_the_first_cause_that_true_servers_tell() {
     assert_eq!(mutex.unwrap()["function"], "main.updateCart");
     assert!(evidence.iter().any(|clue| clue["moved_at"].is_string()), "no onset: {first:#}");
 
+    assert!(report["traced"].as_array().is_some_and(|traced| traced.len() > 10), "{:#}", report["traced"]);
+
     for absent in SERVERS {
         let (report, seconds) = analyze(Some(absent));
         println!("without {absent}: {seconds:.1} s");
@@ -69,7 +71,15 @@ fn a_planted_lock_is_the_first_cause_that_true_servers_tell() {
         assert_eq!(report["verdict"]["kind"], "suspect");
         // The 30 s for all questions, and what reading and judging take.
         assert!(seconds < 40.0, "without {absent}: {seconds}");
-        assert_eq!(report["diagnoses"][0]["service"], "cart", "without {absent}");
+        let first = &report["diagnoses"][0];
+        assert_eq!(first["service"], "cart", "without {absent}");
+        if absent == "prometheus" {
+            // Tempo and Pyroscope have counted what its metrics would tell.
+            let metrics: Vec<&str> =
+                first["evidence"].as_array().unwrap().iter().filter_map(|clue| clue["metric"].as_str()).collect();
+            assert!(metrics.iter().any(|metric| metric.starts_with("tempo:")), "{first:#}");
+            assert_eq!(first["kind"], "lock", "{first:#}");
+        }
     }
     let mut command = tidemark(folder.path());
     command.args(["observe", "check"]);
