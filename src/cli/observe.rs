@@ -316,7 +316,6 @@ fn profile(look: &Look, service: &str, kind: &str, format: ProfileFormat) -> any
     let found = look.profile(service, kind);
     let (difference, [healthy, observed]) =
         found.ok_or_else(|| unknown(look, service, &format!("the {kind} profile")))?;
-    let unit = why::unit_of(&difference.profile_type);
     let drawn = drawn::flame(healthy, observed, 0, FRAMES_DRAWN);
     let head = flame::title(&drawn);
     match format {
@@ -325,14 +324,12 @@ fn profile(look: &Look, service: &str, kind: &str, format: ProfileFormat) -> any
         ProfileFormat::Html => return Ok(flame::page(&drawn).into()),
         ProfileFormat::Pprof => return Ok(pprof::encode(observed)),
     }
-    let figure = |value: f64| format!("{:.4}", value / unit.1);
     let mut text = format!("{head}\n");
     writeln!(
         text,
-        "all of it: {} {} when healthy, {} then\n",
-        figure(difference.total_healthy),
-        unit.0,
-        figure(difference.total_faulty)
+        "all of it: {} when healthy, {} then; of each second:\n",
+        why::per_second(difference.total_healthy, &difference.profile_type),
+        why::per_second(difference.total_faulty, &difference.profile_type)
     )?;
     writeln!(
         text,
@@ -353,7 +350,8 @@ fn profile(look: &Look, service: &str, kind: &str, format: ProfileFormat) -> any
     for one in functions.into_iter().take(ROWS_SHOWN) {
         let name = if one.name.is_empty() { "(no name)".to_owned() } else { why::short(&one.name) };
         let name = pad(&cut_middle(&name, NAME_COLUMNS - 1), NAME_COLUMNS);
-        let values = [one.self_faulty, one.self_healthy, one.total_faulty, one.total_healthy].map(figure);
+        let values = [one.self_faulty, one.self_healthy, one.total_faulty, one.total_healthy]
+            .map(|value| why::of_a_second(value, &difference.profile_type));
         writeln!(text, "{name}{:>12}{:>12}{:>14}{:>12}", values[0], values[1], values[2], values[3])?;
     }
     Ok(text.into())

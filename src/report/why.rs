@@ -134,22 +134,17 @@ pub fn figure(value: f64, unit: &str) -> String {
 
 /// Returns what a profile has a second.
 pub fn per_second(value: f64, profile_type: &str) -> String {
-    match unit_of(profile_type) {
-        (BYTES, _) => figure(value, "bytes/s"),
-        (unit, scale) => format!("{} {unit}", words::short(value / scale)),
-    }
+    format!("{} a second", of_a_second(value, profile_type))
 }
 
-const BYTES: &str = "bytes a second";
-
-/// Returns what a second of a profile's values is told in, and what they are divided by for it.
-pub fn unit_of(profile_type: &str) -> (&'static str, f64) {
+/// Returns what a profile has of each second, where all stands beside figures of as many: seconds, bytes, or a count.
+pub fn of_a_second(value: f64, profile_type: &str) -> String {
     const NANOSECONDS: f64 = 1e9;
     if profile_type.contains("nanoseconds") {
-        ("s a second", NANOSECONDS)
+        format!("{} s", words::short(value / NANOSECONDS))
     } else if profile_type.contains("bytes") {
-        (BYTES, 1.0)
+        words::bytes(value)
     } else {
-        ("a second", 1.0)
+        words::short(value)
     }
 }
