@@ -163,6 +163,7 @@ fn read_and_judge(
         Baseline::Automatic { since } => match keep {
             Some(keep) => {
                 earlier = baseline::earlier(keep.store, &report.run, *since)?;
+                report.skipped.extend(baseline::take_back_unfounded(keep.store, &mut earlier));
                 let past::Past { past, over, skipped } = past::past(keep.store, &report, &earlier)?;
                 report.skipped.extend(skipped);
                 report.history = past::over_the_runs(&earlier, &report);

@@ -62,12 +62,14 @@ impl<'p> RateHistories<'p> {
         RateHistories { past, failures }
     }
 
-    /// Returns the history of one rate; none where too few runs have it.
+    /// Returns the history of one rate; none where too few runs that did not regress have it.
     pub fn of_rate(&self, key: &SeriesKey) -> Option<RateHistory<'p>> {
         let of_rate = self.failures.get(key)?.iter().filter(|(_, failures)| failures.count > 0);
         let (runs, failures): (Vec<&PastRun>, Vec<Failures>) =
             of_rate.map(|(run, failures)| (&self.past[*run], *failures)).unzip();
-        (failures.len() >= HISTORY_RUNS_MIN).then(|| {
+        // Else a regression that stands would become what is usual.
+        let usual_count = runs.iter().filter(|run| run.regressed_since.is_none()).count();
+        (usual_count >= HISTORY_RUNS_MIN).then(|| {
             let posterior = RatePosterior::of(&failures);
             RateHistory { runs, failures, posterior }
         })

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use crate::detect::history::RUNS_MIN;
 use crate::detect::judge::{Base, BaseKind};
 use crate::detect::subjects::Side;
+use crate::model::finding::{Direction, Finding, FindingKind};
 use crate::model::report::{AnalysisReport, RunReport, Skipped, VerdictKind};
 use crate::model::time::Timestamp;
 use crate::store::manifest::Manifest;
@@ -140,6 +142,43 @@ fn mark_regressions(manifests: &mut [Manifest]) {
             manifest.regressed_since.get_or_insert_with(|| since.clone());
         }
     }
+}
+
+/// Takes back regressions that rest on a single run, once a history's number of runs has shown them: then it is that run which
+/// was another one, and all of them are judged anew by the history. Returns what to say of it.
+///
+/// What fails in a run stays a regression until it is accepted: no run is needed before it to know that it is wrong.
+pub fn take_back_unfounded(store: &Store, earlier: &mut [Manifest]) -> Option<Skipped> {
+    let mut taken_back = None;
+    let mut from = 0;
+    while let Some(offset) = earlier[from..].iter().position(|manifest| manifest.regressed_since.is_some()) {
+        let first = from + offset;
+        let until = first + earlier[first..].iter().take_while(|manifest| manifest.regressed_since.is_some()).count();
+        from = until;
+        let measure = &earlier[first];
+        let alike = |some: &[Manifest]| {
+            let of = |run: &&Manifest| run.incomparable_because(measure.duration_seconds, &measure.totals).is_none();
+            some.iter().filter(of).count()
+        };
+        // A report that cannot be read takes nothing back.
+        let fails = store.report(measure).map_or(true, |report| report.findings.iter().any(is_of_failures));
+        if alike(&earlier[..first]) != 1 || alike(&earlier[first..until]) < RUNS_MIN || fails {
+            continue;
+        }
+        let count = until - first;
+        taken_back = Some(Skipped {
+            what: format!("the regression since {}", measure.run_id),
+            reason: format!(
+                "it rests on one earlier run, and {count} runs show it: that one was another, and these are the usual level"
+            ),
+        });
+        earlier[first..until].iter_mut().for_each(|manifest| manifest.regressed_since = None);
+    }
+    taken_back
+}
+
+fn is_of_failures(finding: &Finding) -> bool {
+    finding.direction == Direction::Worse && matches!(finding.kind, FindingKind::ErrorRate | FindingKind::Checks)
 }
 
 /// Says why a run is no measure for another one; none when it is.

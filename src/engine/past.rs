@@ -109,7 +109,9 @@ pub fn to_look_by(
     run: &RunReport,
     since: Option<Timestamp>,
 ) -> Result<(Vec<PastRun>, bool), EngineError> {
-    let earlier = baseline::earlier(store, run, since)?;
+    let mut earlier = baseline::earlier(store, run, since)?;
+    // The report at the end says it.
+    let _taken_back = baseline::take_back_unfounded(store, &mut earlier);
     // A bad run would make all look usual.
     let is_fit = |manifest: &&Manifest| {
         !manifest.partial

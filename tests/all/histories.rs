@@ -212,6 +212,35 @@ fn a_regression_of_a_short_history_stands_in_the_next_run() {
 
 /// Blocks of a run of 35 s have 2 s and those of 36 s have 3: counted by block, the longer run had half as many requests again.
 #[test]
+fn a_first_run_that_was_fast_is_not_the_measure_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nightly = Nightly::new(folder.path(), 5);
+    nightly.run(0.75, &[]);
+    let reports: Vec<Value> = (2..=10).map(|_| nightly.run(1.0, &[]).0).collect();
+    let verdicts: Vec<&str> = reports.iter().map(verdict).collect();
+    // As long as nobody can know better, it counts.
+    assert_eq!(verdicts[..4], ["regressed"; 4], "{verdicts:?}");
+    assert_eq!(verdicts[4..], ["pass"; 5], "{verdicts:?}");
+    let told = reports[4]["skipped"].to_string();
+    assert!(told.contains("it rests on one earlier run, and 4 runs show it"), "{told}");
+    // What comes then is judged by those runs.
+    let slow: Vec<Value> = (0..3).map(|_| nightly.run(1.2, &[]).0).collect();
+    assert_eq!(verdict(&slow[2]), "regressed", "{:#}", slow[2]["findings"]);
+    assert_eq!(findings(&slow[2])[0]["since_run"], slow[0]["run"]["id"]);
+}
+
+#[test]
+fn failures_that_began_in_the_second_run_stay_until_they_are_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nightly = Nightly::new(folder.path(), 6);
+    nightly.run(1.0, &[]);
+    for _ in 2..=8 {
+        let (report, _) = nightly.run_as(&Course { failed_every: 20, ..STEADY }, &[]);
+        assert_eq!(verdict(&report), "regressed", "{:#}", report["findings"]);
+    }
+}
+
+#[test]
 fn a_second_more_or_less_is_no_change_of_throughput() {
     let folder = tempfile::tempdir().unwrap();
     let mut nightly = Nightly::new(folder.path(), 7);
