@@ -33,6 +33,8 @@ const SPREAD: usize = 5;
 const TRACES_OF_FINDING: usize = 40;
 const TRACES_OF_FINDINGS_MAX: usize = 120;
 const TRACES_OF_PART_MIN: usize = 8;
+/// Once it is known how long one takes, the others are asked for as long.
+const TRACES_SECONDS: f64 = 2.0;
 /// Traces that are asked for one by one, and then as many two at a time, to see what is quicker.
 const TRIED: usize = 6;
 
@@ -107,7 +109,7 @@ pub async fn ask(
         [] => "kind=server".to_owned(),
         entrances => format!("{} && kind=server", is_any("resource.service.name", entrances)),
     };
-    let mut chosen: BTreeSet<[u8; 16]> = exemplars.iter().copied().collect();
+    let mut chosen: Vec<Vec<[u8; 16]>> = Vec::new();
     let findings_count = wanted.parts.iter().filter(|part| part.is_of_finding).count();
     for part in &wanted.parts {
         let of_part_max = if part.is_of_finding {
@@ -128,9 +130,10 @@ pub async fn ask(
                 of_part.push(id);
             }
         }
-        chosen.extend(of_part);
+        chosen.push(of_part);
     }
-    let traces: Vec<[u8; 16]> = chosen.into_iter().filter(|id| !api.known.contains(id)).collect();
+    chosen.push(exemplars.to_vec());
+    let traces = in_turn(&chosen, &api.known);
     let ask = async |ids: &[[u8; 16]], at_once: usize| {
         let started = Instant::now();
         let asked = ids.iter().map(|id| api.trace(recorder, *id));
@@ -141,9 +144,21 @@ pub async fn ask(
     let (mut answered, one_by_one) = ask(parts.next().unwrap_or_default(), 1).await;
     let (more, together) = ask(parts.next().unwrap_or_default(), AT_ONCE).await;
     let at_once = if together < one_by_one { AT_ONCE } else { 1 };
-    let (rest, _) = ask(traces.get(2 * TRIED..).unwrap_or_default(), at_once).await;
+    // A server that holds much takes longer for each: then fewer are asked for, of all parts alike.
+    let each = one_by_one.min(together).as_secs_f64() / TRIED as f64;
+    let count = ((TRACES_SECONDS / each) as usize).max(TRACES_OF_PART_MIN * wanted.parts.len());
+    let rest = traces.get(2 * TRIED..).unwrap_or_default();
+    let (rest, _) = ask(&rest[..count.min(rest.len())], at_once).await;
     answered.extend(more.into_iter().chain(rest));
     answered.into_iter().flatten().collect()
+}
+
+/// Returns the first of each list, then the second of each, and so on, each once; without those that are `known`.
+fn in_turn(lists: &[Vec<[u8; 16]>], known: &BTreeSet<[u8; 16]>) -> Vec<[u8; 16]> {
+    let longest = lists.iter().map(Vec::len).max().unwrap_or_default();
+    let mut seen = known.clone();
+    let all = (0..longest).flat_map(|index| lists.iter().filter_map(move |list| list.get(index).copied()));
+    all.filter(|id| seen.insert(*id)).collect()
 }
 
 /// How this server is asked for a trace, and where requests come in.
@@ -312,6 +327,14 @@ mod tests {
             span_name: Some(route.to_owned()),
             services: BTreeMap::new(),
         }
+    }
+
+    #[test]
+    fn parts_take_turns_and_no_trace_is_asked_for_twice() {
+        let ids = |numbers: &[u8]| numbers.iter().map(|number| [*number; 16]).collect::<Vec<_>>();
+        let lists = [ids(&[1, 2, 3]), ids(&[]), ids(&[4, 1, 5, 6])];
+        assert_eq!(in_turn(&lists, &BTreeSet::from([[2; 16]])), ids(&[1, 4, 3, 5, 6]));
+        assert!(in_turn(&[], &BTreeSet::new()).is_empty());
     }
 
     #[test]
