@@ -107,8 +107,23 @@ impl Recorder {
         (answer.status == 200).then_some(answer.body)
     }
 
+    /// As [`Recorder::ask`], of what may not be there: an answer that is not `wanted` is not kept, and nobody misses it.
+    pub async fn ask_whether(&self, name: &str, question: Question, wanted: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+        let is_wanted = |answer: &Answer| answer.status == 200 && wanted(&answer.body);
+        self.ask_and_keep(name, question.where_served(), is_wanted).await.map(|answer| answer.body)
+    }
+
     /// As [`Recorder::ask`], with whatever status the server has said.
     pub async fn ask_for_status(&self, name: &str, question: Question) -> Option<Answer> {
+        self.ask_and_keep(name, question, |_| true).await
+    }
+
+    async fn ask_and_keep(
+        &self,
+        name: &str,
+        question: Question,
+        is_wanted: impl Fn(&Answer) -> bool,
+    ) -> Option<Answer> {
         let server = question.server;
         let client = self.clients.get(&server)?;
         if let Some(reason) = self.reason_not_to_ask(server) {
@@ -120,7 +135,7 @@ impl Recorder {
             return asked.ok();
         }
         self.note(server, &asked, name);
-        let answer = asked.ok()?;
+        let answer = asked.ok().filter(is_wanted)?;
         self.answers_count.fetch_add(1, Ordering::Relaxed);
         self.keep(name, question, &answer);
         Some(answer)

@@ -33,6 +33,8 @@ const SPREAD: usize = 5;
 const TRACES_OF_FINDING: usize = 40;
 const TRACES_OF_FINDINGS_MAX: usize = 120;
 const TRACES_OF_PART_MIN: usize = 8;
+/// Traces that k6 knows and that are asked for to see whether the server has them.
+const TRACED_TRIED: usize = 4;
 /// Once it is known how long one takes, the others are asked for as long.
 const TRACES_SECONDS: f64 = 2.0;
 /// Traces that are asked for one by one, and then as many two at a time, to see what is quicker.
@@ -109,6 +111,8 @@ pub async fn ask(
         [] => "kind=server".to_owned(),
         entrances => format!("{} && kind=server", is_any("resource.service.name", entrances)),
     };
+    let is_traced = |id: &[u8; 16]| wanted.traced.iter().any(|(_, traced)| traced == id);
+    let traced = if api.knows_most(recorder, &wanted.traced).await { &wanted.traced[..] } else { &[] };
     let mut chosen: Vec<Vec<[u8; 16]>> = Vec::new();
     let findings_count = wanted.parts.iter().filter(|part| part.is_of_finding).count();
     for part in &wanted.parts {
@@ -123,7 +127,7 @@ pub async fn ask(
         let failed: Vec<&FoundTrace> = failed.iter().collect();
         let found = spread(&failed, of_part_max / 3).into_iter().chain(choose(&all)).map(|found| found.trace_id);
         // What k6 itself saw comes first: a search may have found none of the slow ones.
-        let known = wanted.traced.iter().filter(|(at, _)| part.from <= *at && *at < part.until).map(|(_, id)| *id);
+        let known = traced.iter().filter(|(at, _)| part.from <= *at && *at < part.until).map(|(_, id)| *id);
         let mut of_part: Vec<[u8; 16]> = Vec::new();
         for id in known.take(of_part_max / 2).chain(found) {
             if of_part.len() < of_part_max && !of_part.contains(&id) {
@@ -136,7 +140,7 @@ pub async fn ask(
     let traces = in_turn(&chosen, &api.known);
     let ask = async |ids: &[[u8; 16]], at_once: usize| {
         let started = Instant::now();
-        let asked = ids.iter().map(|id| api.trace(recorder, *id));
+        let asked = ids.iter().map(|id| api.trace(recorder, *id, is_traced(id)));
         let answered: Vec<Vec<Answered>> = futures::stream::iter(asked).buffer_unordered(at_once).collect().await;
         (answered, started.elapsed())
     };
@@ -198,9 +202,26 @@ impl Api {
         Some(api)
     }
 
-    async fn trace(&self, recorder: &Recorder, id: [u8; 16]) -> Vec<Answered> {
-        let name = format!("trace-{}", hex(&id));
-        let body = recorder.ask(&name, trace_question(self.path, id)).await;
+    /// Says whether the server has most of the traces that k6 knows: of some systems only one request in many is traced.
+    async fn knows_most(&self, recorder: &Recorder, traced: &[(Timestamp, [u8; 16])]) -> bool {
+        let stride = traced.len().div_ceil(TRACED_TRIED).max(1);
+        let (mut known_count, mut count) = (0, 0);
+        for (_, id) in traced.iter().step_by(stride) {
+            let body = recorder.ask_whether("traced", trace_question(self.path, *id), has_spans).await;
+            known_count += usize::from(body.is_some());
+            count += 1;
+        }
+        2 * known_count > count
+    }
+
+    /// `may_be_absent`: k6 knows its id, and nobody has said that the server does.
+    async fn trace(&self, recorder: &Recorder, id: [u8; 16], may_be_absent: bool) -> Vec<Answered> {
+        let (name, question) = (format!("trace-{}", hex(&id)), trace_question(self.path, id));
+        let body = if may_be_absent {
+            recorder.ask_whether(&name, question, has_spans).await
+        } else {
+            recorder.ask(&name, question).await
+        };
         let trace = body.and_then(|body| read_trace(&body).ok()).unwrap_or_default();
         let answered = trace.spans.into_iter().filter(|span| span.kind == SpanKind::Server).map(|span| Answered {
             duration_ms: span.duration_ms(),
@@ -272,6 +293,10 @@ fn spread<'t>(list: &[&'t FoundTrace], count: usize) -> Vec<&'t FoundTrace> {
         return list.to_vec();
     }
     (0..count).map(|index| list[index * (list.len() - 1) / (count - 1)]).collect()
+}
+
+fn has_spans(body: &[u8]) -> bool {
+    read_trace(body).is_ok_and(|trace| !trace.spans.is_empty())
 }
 
 fn trace_question(path: &str, id: [u8; 16]) -> Question {
