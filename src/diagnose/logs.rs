@@ -91,7 +91,7 @@ impl Templates {
         let share = self.faulty_seconds / (self.faulty_seconds + self.healthy_seconds).max(1.0);
         template.faulty_count >= LINES_MIN
             && self.rate_faulty(template) >= RISE_MIN * self.rate_healthy(template)
-            && binomial_tail(total as u64, template.faulty_count as u64, share) <= CHANCE_MAX.max(0.0)
+            && binomial_tail(total as u64, template.faulty_count as u64, share) <= CHANCE_MAX
     }
 }
 

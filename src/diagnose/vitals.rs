@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::telemetry::{MetricSeries, increase};
+use crate::model::telemetry::{CountedBy, MetricSeries, increase};
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 
 use super::contrast::Window;
@@ -188,7 +188,7 @@ impl Vitals {
         let mut vitals = Vitals::empty(run.from, step_seconds, steps_count);
         // A service's own metrics first: what servers of traces and profiles counted would be the same once more.
         let (elsewhere, own): (Vec<&MetricSeries>, Vec<&MetricSeries>) =
-            metrics.iter().partition(|series| series.is_counted_elsewhere());
+            metrics.iter().partition(|series| CountedBy::of(&series.name).is_some());
         let mut measured: BTreeSet<(String, Vital)> = BTreeSet::new();
         for (index, series) in own.iter().chain(&elsewhere).enumerate() {
             if index == own.len() {

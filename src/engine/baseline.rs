@@ -148,31 +148,30 @@ fn mark_regressions(manifests: &mut [Manifest]) {
 /// was another one, and all of them are judged anew by the history. Returns what to say of it.
 ///
 /// What fails in a run stays a regression until it is accepted: no run is needed before it to know that it is wrong.
-pub fn take_back_unfounded(store: &Store, earlier: &mut [Manifest]) -> Option<Skipped> {
-    let mut taken_back = None;
+pub fn take_back_unfounded(store: &Store, earlier: &mut [Manifest]) -> Vec<Skipped> {
+    let regressed = |run: &Manifest| run.regressed_since.is_some();
+    let mut taken_back = Vec::new();
     let mut from = 0;
-    while let Some(offset) = earlier[from..].iter().position(|manifest| manifest.regressed_since.is_some()) {
+    while let Some(offset) = earlier[from..].iter().position(regressed) {
         let first = from + offset;
-        let until = first + earlier[first..].iter().take_while(|manifest| manifest.regressed_since.is_some()).count();
+        let until = first + earlier[first..].iter().take_while(|run| regressed(run)).count();
         from = until;
         let measure = &earlier[first];
-        let alike = |some: &[Manifest]| {
-            let of = |run: &&Manifest| run.incomparable_because(measure.duration_seconds, &measure.totals).is_none();
-            some.iter().filter(of).count()
-        };
+        let is_alike = |run: &&Manifest| run.incomparable_because(measure.duration_seconds, &measure.totals).is_none();
+        let before = earlier[..first].iter().filter(|run| !regressed(run)).filter(is_alike).count();
+        let count = earlier[first..until].iter().filter(is_alike).count();
         // A report that cannot be read takes nothing back.
-        let fails = store.report(measure).map_or(true, |report| report.findings.iter().any(is_of_failures));
-        if alike(&earlier[..first]) != 1 || alike(&earlier[first..until]) < RUNS_MIN || fails {
+        let fails = || store.report(measure).map_or(true, |report| report.findings.iter().any(is_of_failures));
+        if before != 1 || count < RUNS_MIN || fails() {
             continue;
         }
-        let count = until - first;
-        taken_back = Some(Skipped {
+        taken_back.push(Skipped {
             what: format!("the regression since {}", measure.run_id),
             reason: format!(
                 "it rests on one earlier run, and {count} runs show it: that one was another, and these are the usual level"
             ),
         });
-        earlier[first..until].iter_mut().for_each(|manifest| manifest.regressed_since = None);
+        earlier[first..until].iter_mut().for_each(|run| run.regressed_since = None);
     }
     taken_back
 }

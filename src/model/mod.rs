@@ -10,6 +10,7 @@ pub mod exhibit;
 pub mod finding;
 pub mod history;
 pub mod history_table;
+pub mod in_turn;
 pub mod metric;
 pub mod ramp;
 pub mod report;

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::time::{NANOSECONDS_PER_SECOND, Timestamp};
 
-/// Labels that name a service, most specific first.
-pub const SERVICE_LABELS: [&str; 5] = ["service_name", "service", "app", "container", "job"];
+/// Labels that name a service, in metrics, profiles and logs, most specific first.
+pub const SERVICE_LABELS: [&str; 6] = ["service_name", "service", "app", "container", "application", "job"];
 
 /// One time series of a metrics server, as its answer held it: a counter is still a counter.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,16 +35,32 @@ impl MetricSeries {
         let is_named_so = || ["_total", "_sum", "_count", "_bucket"].iter().any(|end| self.name.ends_with(end));
         self.is_counter.unwrap_or_else(is_named_so)
     }
-
-    /// Says whether a server of traces or of profiles counted it.
-    pub fn is_counted_elsewhere(&self) -> bool {
-        ["tempo", "pyroscope"].iter().any(|server| self.name.starts_with(&of_server(server, "")))
-    }
 }
 
-/// Returns the name of a series that another server than that of the metrics counted.
-pub fn of_server(server: &str, name: &str) -> String {
-    format!("{server}:{name}")
+/// A server that counts series itself, besides that of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CountedBy {
+    Tempo,
+    Pyroscope,
+}
+
+impl CountedBy {
+    /// What the names of its series begin with.
+    fn prefix(self) -> &'static str {
+        match self {
+            CountedBy::Tempo => "tempo:",
+            CountedBy::Pyroscope => "pyroscope:",
+        }
+    }
+
+    pub fn series(self, name: &str) -> String {
+        format!("{}{name}", self.prefix())
+    }
+
+    /// Returns who counted a series of that name; none: the server of the metrics holds it.
+    pub fn of(name: &str) -> Option<CountedBy> {
+        [CountedBy::Tempo, CountedBy::Pyroscope].into_iter().find(|server| name.starts_with(server.prefix()))
+    }
 }
 
 /// Returns by how much a counter rose between two of its values; one that fell was started anew.
@@ -214,8 +230,8 @@ pub struct LogPattern {
     pub counts: Vec<(Timestamp, f64)>,
 }
 
-/// Loki's step, where a pattern has too few counts to tell.
-const PATTERN_STEP_SECONDS: f64 = 10.0;
+/// Loki's step.
+pub const PATTERN_STEP_SECONDS: f64 = 10.0;
 
 impl LogPattern {
     /// Returns what its text says, as [`LogLine::said`] does.
@@ -223,7 +239,7 @@ impl LogPattern {
         said(&self.text)
     }
 
-    /// Returns the seconds that each count is of.
+    /// Returns the seconds that each count is of; Loki's own where there are too few to tell.
     pub fn step_seconds(&self) -> f64 {
         let steps = self.counts.windows(2).map(|pair| pair[1].0.seconds_since(pair[0].0));
         steps.fold(f64::INFINITY, f64::min).clamp(1.0, PATTERN_STEP_SECONDS)

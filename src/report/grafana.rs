@@ -6,6 +6,7 @@ use crate::ingest::servers::selectors::{is_any, quoted};
 use crate::model::diagnosis::Clue;
 use crate::model::exhibit::Period;
 use crate::model::report::Grafana;
+use crate::model::telemetry::CountedBy;
 use crate::model::time::Timestamp;
 
 /// A query, and the kind of server that answers it.
@@ -19,18 +20,28 @@ pub struct Lookup {
 /// Seconds around what is looked up, so that its beginning and end are seen.
 const MARGIN_SECONDS: f64 = 30.0;
 
+/// Grafana's type of data source.
+const PYROSCOPE: &str = "grafana-pyroscope-datasource";
+
 /// Returns what got a piece of evidence; none where that is not known.
 pub fn lookup(clue: &Clue) -> Option<Lookup> {
     let one = |label: &str, value: &String| is_any(label, std::slice::from_ref(value));
     let (source, query) = match clue {
-        Clue::Metric { query, .. } => ("prometheus", query.clone()?),
+        Clue::Metric { service, metric, query, .. } => match CountedBy::of(metric) {
+            None => ("prometheus", query.clone()?),
+            Some(CountedBy::Tempo) => ("tempo", query.clone()?),
+            // What was asked is a type of profile.
+            Some(CountedBy::Pyroscope) => {
+                (PYROSCOPE, format!("{}{{{}}}", query.as_ref()?, one("service_name", service)))
+            }
+        },
         Clue::Span { service, operation, .. } => {
             let query = format!("{{{} && name=\"{}\"}}", one("resource.service.name", service), quoted(operation));
             ("tempo", query)
         }
         Clue::Trace { trace_id, .. } => ("tempo", trace_id.clone()),
         Clue::Profile { service, profile_type, .. } | Clue::SpanProfile { service, profile_type, .. } => {
-            ("grafana-pyroscope-datasource", format!("{profile_type}{{{}}}", one("service_name", service)))
+            (PYROSCOPE, format!("{profile_type}{{{}}}", one("service_name", service)))
         }
         Clue::Log { query, .. } => ("loki", query.clone()?),
     };
@@ -46,7 +57,7 @@ pub fn link(grafana: &Grafana, lookup: &Lookup, period: Period) -> String {
     let datasource = json!({ "type": lookup.source, "uid": uid });
     let query = match lookup.source {
         "tempo" => json!({ "refId": "A", "datasource": datasource, "queryType": "traceql", "query": lookup.query }),
-        "grafana-pyroscope-datasource" => {
+        PYROSCOPE => {
             let (profile_type, selector) = lookup.query.split_at(lookup.query.find('{').unwrap_or(lookup.query.len()));
             json!({ "refId": "A", "datasource": datasource, "queryType": "profile", "profileTypeId": profile_type, "labelSelector": selector })
         }
@@ -103,6 +114,23 @@ mod tests {
             faulty_from: period.from,
             faulty_until: period.until,
         };
+        let counted = |metric: &str, query: &str| {
+            let metric = Clue::Metric {
+                service: "auth".to_owned(),
+                metric: metric.to_owned(),
+                what: String::new(),
+                unit: String::new(),
+                healthy: 0.0,
+                faulty: 0.0,
+                moved_at: None,
+                query: Some(query.to_owned()),
+            };
+            lookup(&metric).map(|found| (found.source, found.query)).unwrap()
+        };
+        assert_eq!(counted("up", "up{}"), ("prometheus", "up{}".to_owned()));
+        assert_eq!(counted("tempo:server_duration_seconds_sum", "{} | rate()"), ("tempo", "{} | rate()".to_owned()));
+        let of_profiles = counted("pyroscope:mutex_delay_seconds_total", "mutex:delay");
+        assert_eq!(of_profiles, (PYROSCOPE, "mutex:delay{service_name=\"auth\"}".to_owned()));
         let profile = lookup(&profile).unwrap();
         assert_eq!(profile.query, "p:cpu{service_name=\"a\\\"b\"}");
         assert!(link(&grafana, &profile, period).contains("profileTypeId"));

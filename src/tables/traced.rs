@@ -3,8 +3,10 @@
 //! A script that sends trace context leaves the id in the metadata of its samples. A search of the traces' server gives the first
 //! that it finds, and not the slowest; these are known before anything is asked.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::in_turn::in_turn;
 use crate::model::report::TracedRequest;
 use crate::model::series::SeriesKey;
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
@@ -42,7 +44,7 @@ impl Kept {
 
     /// Whatever the order, the same stays.
     fn take_in(&mut self, other: Kept) {
-        if is_slower(&other.slowest, &self.slowest) {
+        if by_slowness(&other.slowest, &self.slowest).is_lt() {
             self.slowest = other.slowest;
         }
         if (other.any.time_ns, &other.any.trace_id) < (self.any.time_ns, &self.any.trace_id) {
@@ -51,8 +53,9 @@ impl Kept {
     }
 }
 
-fn is_slower(one: &Seen, other: &Seen) -> bool {
-    one.milliseconds.total_cmp(&other.milliseconds).then_with(|| other.trace_id.cmp(&one.trace_id)).is_gt()
+/// The slowest first.
+fn by_slowness(one: &Seen, other: &Seen) -> Ordering {
+    other.milliseconds.total_cmp(&one.milliseconds).then_with(|| one.trace_id.cmp(&other.trace_id))
 }
 
 /// Keeps them while samples go by.
@@ -90,7 +93,7 @@ impl Traced {
             let known = self.kept.get(&place);
             let is_new =
                 known.is_none_or(|known| milliseconds >= known.slowest.milliseconds || time_ns <= known.any.time_ns);
-            if let Some(trace_id) = trace_id(text).filter(|_| is_new) {
+            if is_new && let Some(trace_id) = trace_id(text) {
                 let kept = Kept::of(Seen { time_ns, milliseconds, trace_id: trace_id.into() });
                 self.take_in(place, kept);
             }
@@ -119,50 +122,41 @@ impl Traced {
     /// Returns those of each of some parts of the run: of every series in turn the slowest, then one like any other, and so on, at
     /// most `count` of a part.
     pub fn of_parts(&self, parts: &[(Timestamp, Timestamp)], count: usize, series: &[SeriesKey]) -> Vec<TracedRequest> {
-        let mut all = Vec::new();
-        for (from, until) in parts {
-            let mut by_series: BTreeMap<u32, Vec<&Kept>> = BTreeMap::new();
-            for ((_, of), kept) in &self.kept {
-                by_series.entry(*of).or_default().push(kept);
-            }
-            let is_in = |seen: &&Seen| from.0 <= seen.time_ns && seen.time_ns < until.0;
-            let lists = by_series.iter().map(|(of, kept)| {
-                let mut slow: Vec<&Seen> = kept.iter().map(|kept| &kept.slowest).filter(is_in).collect();
-                slow.sort_by(|left, right| {
-                    if is_slower(left, right) { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater }
-                });
-                // Those like any other evenly from all of the part.
-                let any: Vec<&Seen> = kept.iter().map(|kept| &kept.any).filter(is_in).collect();
-                let stride = any.len().div_ceil(count.max(1)).max(1);
-                let any: Vec<&Seen> = any.into_iter().step_by(stride).collect();
-                let longest = slow.len().max(any.len());
-                let turns = (0..longest).flat_map(move |index| [slow.get(index).copied(), any.get(index).copied()]);
-                (*of, turns.flatten().collect::<Vec<&Seen>>())
-            });
-            let lists: Vec<(u32, Vec<&Seen>)> = lists.collect();
-            let longest = lists.iter().map(|(_, list)| list.len()).max().unwrap_or_default();
-            let in_turn = (0..longest)
-                .flat_map(|index| lists.iter().filter_map(move |(of, list)| Some((*of, *list.get(index)?))));
-            let mut chosen: Vec<&str> = Vec::new();
-            for (of, seen) in in_turn {
-                if chosen.len() == count {
-                    break;
-                }
-                if chosen.contains(&&*seen.trace_id) {
-                    continue;
-                }
-                chosen.push(&seen.trace_id);
-                let key = series.get(of as usize);
-                all.push(TracedRequest {
-                    at: Timestamp(seen.time_ns),
-                    endpoint: key.and_then(|key| key.endpoint.clone()).unwrap_or_default(),
-                    method: key.and_then(|key| key.method.clone()),
-                    milliseconds: seen.milliseconds,
-                    trace_id: seen.trace_id.to_string(),
-                });
-            }
+        let mut by_series: BTreeMap<u32, Vec<&Kept>> = BTreeMap::new();
+        for ((_, of), kept) in &self.kept {
+            by_series.entry(*of).or_default().push(kept);
         }
-        all
+        let of_part = |(from, until): &(Timestamp, Timestamp)| {
+            let is_in = |seen: &&Seen| from.0 <= seen.time_ns && seen.time_ns < until.0;
+            let lists: Vec<Vec<(u32, &Seen)>> = by_series
+                .iter()
+                .map(|(of, kept)| alternating(kept, is_in, count).into_iter().map(|seen| (*of, seen)).collect())
+                .collect();
+            let mut chosen: BTreeSet<&str> = BTreeSet::new();
+            let new = in_turn(&lists).copied().filter(|(_, seen)| chosen.insert(&seen.trace_id));
+            new.take(count).map(|(of, seen)| request(seen, series.get(of as usize))).collect::<Vec<TracedRequest>>()
+        };
+        parts.iter().flat_map(of_part).collect()
+    }
+}
+
+/// Returns the slowest of one series, one like any other, the next slowest, and so on.
+fn alternating<'k>(kept: &[&'k Kept], is_in: impl Fn(&&'k Seen) -> bool, count: usize) -> Vec<&'k Seen> {
+    let mut slow: Vec<&Seen> = kept.iter().map(|kept| &kept.slowest).filter(&is_in).collect();
+    slow.sort_by(|left, right| by_slowness(left, right));
+    // Those like any other evenly from all of the time.
+    let any: Vec<&Seen> = kept.iter().map(|kept| &kept.any).filter(&is_in).collect();
+    let stride = any.len().div_ceil(count.max(1)).max(1);
+    in_turn(&[slow, any.into_iter().step_by(stride).collect()]).copied().collect()
+}
+
+fn request(seen: &Seen, key: Option<&SeriesKey>) -> TracedRequest {
+    TracedRequest {
+        at: Timestamp(seen.time_ns),
+        endpoint: key.and_then(|key| key.endpoint.clone()).unwrap_or_default(),
+        method: key.and_then(|key| key.method.clone()),
+        milliseconds: seen.milliseconds,
+        trace_id: seen.trace_id.to_string(),
     }
 }
 

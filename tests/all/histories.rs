@@ -210,7 +210,6 @@ fn a_regression_of_a_short_history_stands_in_the_next_run() {
     assert_eq!(verdicts, ["pass", "pass", "pass", "regressed", "regressed"]);
 }
 
-/// Blocks of a run of 35 s have 2 s and those of 36 s have 3: counted by block, the longer run had half as many requests again.
 #[test]
 fn a_first_run_that_was_fast_is_not_the_measure_for_ever() {
     let folder = tempfile::tempdir().unwrap();
@@ -240,6 +239,7 @@ fn failures_that_began_in_the_second_run_stay_until_they_are_accepted() {
     }
 }
 
+/// Blocks of a run of 35 s have 2 s and those of 36 s have 3: counted by block, the longer run had half as many requests again.
 #[test]
 fn a_second_more_or_less_is_no_change_of_throughput() {
     let folder = tempfile::tempdir().unwrap();

@@ -11,13 +11,11 @@ use super::selectors::is_any;
 use super::{Part, Wanted, values_of};
 use crate::ingest::telemetry::loki::{LogAnswer, logs};
 use crate::ingest::telemetry::prometheus::label_values;
-use crate::ingest::telemetry::wire::SERVICE_LABELS;
+use crate::model::telemetry::{PATTERN_STEP_SECONDS, SERVICE_LABELS};
 
 /// What a server gives at once, unless told otherwise.
 const PAGE_LINES: usize = 5_000;
 const PAGES_MAX: usize = 24;
-/// Loki counts lines of patterns in steps of 10 s.
-const PATTERN_STEP_SECONDS: u32 = 10;
 /// Steps of the counts: as many as a chart shows.
 const STEPS: f64 = 120.0;
 

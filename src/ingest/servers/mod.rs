@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::ingest::telemetry::prometheus::label_values;
-use crate::ingest::telemetry::wire::SERVICE_LABELS;
+use crate::model::telemetry::SERVICE_LABELS;
 use crate::model::time::Timestamp;
 use access::{Access, Server};
 use client::{Client, ClientError, Question};

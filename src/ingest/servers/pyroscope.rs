@@ -164,29 +164,25 @@ pub async fn ask_of_spans(recorder: &Recorder, wanted: &Wanted<'_>, known: &Know
         }
     }
     let Some((first, others)) = asked.split_first() else { return };
-    let ask = |rpc: &'static str, (part, service, spans): &(&Part, &String, Vec<String>)| {
+    // `SelectMergeStacktraces` takes the same selector in newer servers; an older one ignores it, and answers for all requests.
+    let ask = |(part, service, spans): &(&Part, &String, Vec<String>), changed: fn(Question) -> Question| {
         let mut body = stacks_body(part, service, profile_type);
         body["spanSelector"] = json!(spans);
-        let question = Question::post(Pyroscope, &format!("{QUERIER}/{rpc}"), body).where_served();
+        let question = changed(Question::post(Pyroscope, &format!("{QUERIER}/SelectMergeSpanProfile"), body));
         let name = name("spans", part, service, profile_type);
-        async move { recorder.ask_for_status(&name, question).await.map(|answer| answer.status) }
+        async move { recorder.ask(&name, question).await }
     };
-    // A server that does not know the first has taken the selector over into the second; one that knows it may not see it there.
-    let [of_spans, merged] = ["SelectMergeSpanProfile", "SelectMergeStacktraces"];
-    let rpc = if ask(of_spans, first).await == Some(404) { merged } else { of_spans };
-    let rest = if rpc == merged { &asked[..] } else { others };
-    futures::stream::iter(rest.iter().map(|one| ask(rpc, one)))
-        .buffer_unordered(AT_ONCE)
-        .map(drop)
-        .collect::<()>()
-        .await;
+    if ask(first, Question::where_served).await.is_some() {
+        let asked = others.iter().map(|one| ask(one, |question| question));
+        futures::stream::iter(asked).buffer_unordered(AT_ONCE).map(drop).collect::<()>().await;
+    }
 }
 
 /// Asks for a profile of two parts, by a question that `changed` may change; says whether the server answered it.
 async fn ask_for_both(
     recorder: &Recorder,
     (left, right, service, profile_type): (&Part, &Part, &String, &String),
-    changed: impl Fn(Question) -> Question,
+    changed: fn(Question) -> Question,
 ) -> bool {
     let body =
         json!({ "left": stacks_body(left, service, profile_type), "right": stacks_body(right, service, profile_type) });

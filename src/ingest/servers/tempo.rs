@@ -12,6 +12,7 @@ use super::recorder::Recorder;
 use super::selectors::is_any;
 use super::{Part, Wanted, seconds};
 use crate::ingest::telemetry::tempo::{FoundTrace, search as read_search, trace as read_trace};
+use crate::model::in_turn::in_turn;
 use crate::model::telemetry::{Span, SpanKind, hex};
 use crate::model::time::Timestamp;
 
@@ -77,14 +78,13 @@ pub async fn count(recorder: &Recorder, run: &Part, services: &[String]) {
         ),
     ];
     let step = (run.seconds() / STEPS_MAX).ceil().max(STEP_SECONDS_MIN);
-    let asked = queries.into_iter().map(|(name, query)| {
+    // One after the other: traces are waited for, these are not.
+    for (name, query) in queries {
         let mut parameters = span(run);
         parameters.extend([("q", query), ("step", format!("{step}s"))]);
         let question = Question::get(Tempo, "/api/metrics/query_range", &parameters).where_served();
-        async move { recorder.ask(&format!("count-{name}"), question).await }
-    });
-    // One after the other: traces are waited for, these are not.
-    futures::stream::iter(asked).buffer_unordered(1).map(drop).collect::<()>().await;
+        recorder.ask(&format!("count-{name}"), question).await;
+    }
 }
 
 /// A span in which a service answered a request, for as long as it took.
@@ -106,13 +106,14 @@ pub async fn ask(
     if !recorder.has(Tempo) {
         return Vec::new();
     }
-    let Some(api) = Api::of(recorder, wanted, services).await else { return Vec::new() };
+    let Some(mut api) = Api::of(recorder, wanted, services).await else { return Vec::new() };
     let requests = match &api.entrances[..] {
         [] => "kind=server".to_owned(),
         entrances => format!("{} && kind=server", is_any("resource.service.name", entrances)),
     };
     let is_traced = |id: &[u8; 16]| wanted.traced.iter().any(|(_, traced)| traced == id);
-    let traced = if api.knows_most(recorder, &wanted.traced).await { &wanted.traced[..] } else { &[] };
+    let mut answered = Vec::new();
+    let traced = if api.knows_most(recorder, &wanted.traced, &mut answered).await { &wanted.traced[..] } else { &[] };
     let mut chosen: Vec<Vec<[u8; 16]>> = Vec::new();
     let findings_count = wanted.parts.iter().filter(|part| part.is_of_finding).count();
     for part in &wanted.parts {
@@ -137,7 +138,8 @@ pub async fn ask(
         chosen.push(of_part);
     }
     chosen.push(exemplars.to_vec());
-    let traces = in_turn(&chosen, &api.known);
+    let mut seen = api.known.clone();
+    let traces: Vec<[u8; 16]> = in_turn(&chosen).copied().filter(|id| seen.insert(*id)).collect();
     let ask = async |ids: &[[u8; 16]], at_once: usize| {
         let started = Instant::now();
         let asked = ids.iter().map(|id| api.trace(recorder, *id, is_traced(id)));
@@ -145,7 +147,7 @@ pub async fn ask(
         (answered, started.elapsed())
     };
     let mut parts = traces.chunks(TRIED);
-    let (mut answered, one_by_one) = ask(parts.next().unwrap_or_default(), 1).await;
+    let (first, one_by_one) = ask(parts.next().unwrap_or_default(), 1).await;
     let (more, together) = ask(parts.next().unwrap_or_default(), AT_ONCE).await;
     let at_once = if together < one_by_one { AT_ONCE } else { 1 };
     // A server that holds much takes longer for each: then fewer are asked for, of all parts alike.
@@ -153,16 +155,8 @@ pub async fn ask(
     let count = ((TRACES_SECONDS / each) as usize).max(TRACES_OF_PART_MIN * wanted.parts.len());
     let rest = traces.get(2 * TRIED..).unwrap_or_default();
     let (rest, _) = ask(&rest[..count.min(rest.len())], at_once).await;
-    answered.extend(more.into_iter().chain(rest));
-    answered.into_iter().flatten().collect()
-}
-
-/// Returns the first of each list, then the second of each, and so on, each once; without those that are `known`.
-fn in_turn(lists: &[Vec<[u8; 16]>], known: &BTreeSet<[u8; 16]>) -> Vec<[u8; 16]> {
-    let longest = lists.iter().map(Vec::len).max().unwrap_or_default();
-    let mut seen = known.clone();
-    let all = (0..longest).flat_map(|index| lists.iter().filter_map(move |list| list.get(index).copied()));
-    all.filter(|id| seen.insert(*id)).collect()
+    answered.extend(first.into_iter().chain(more).chain(rest).flatten());
+    answered
 }
 
 /// How this server is asked for a trace, and where requests come in.
@@ -203,15 +197,22 @@ impl Api {
     }
 
     /// Says whether the server has most of the traces that k6 knows: of some systems only one request in many is traced.
-    async fn knows_most(&self, recorder: &Recorder, traced: &[(Timestamp, [u8; 16])]) -> bool {
+    async fn knows_most(
+        &mut self,
+        recorder: &Recorder,
+        traced: &[(Timestamp, [u8; 16])],
+        answered: &mut Vec<Answered>,
+    ) -> bool {
         let stride = traced.len().div_ceil(TRACED_TRIED).max(1);
-        let (mut known_count, mut count) = (0, 0);
-        for (_, id) in traced.iter().step_by(stride) {
-            let body = recorder.ask_whether("traced", trace_question(self.path, *id), has_spans).await;
-            known_count += usize::from(body.is_some());
-            count += 1;
+        let tried = || traced.iter().step_by(stride);
+        let mut found_count = 0;
+        for (_, id) in tried() {
+            let found = self.trace(recorder, *id, true).await;
+            self.known.insert(*id);
+            found_count += usize::from(!found.is_empty());
+            answered.extend(found);
         }
-        2 * known_count > count
+        2 * found_count > tried().count()
     }
 
     /// `may_be_absent`: k6 knows its id, and nobody has said that the server does.
@@ -282,9 +283,8 @@ fn choose(all: &[FoundTrace]) -> Vec<&FoundTrace> {
         list.extend(found.iter().copied().take(SLOWEST).filter(|slow| !spread(&found, SPREAD).contains(slow)));
         lists.push(list);
     }
-    // One of each route in turn, so that a bound leaves out no route.
-    let longest = lists.iter().map(Vec::len).max().unwrap_or_default();
-    (0..longest).flat_map(|index| lists.iter().filter_map(move |list| list.get(index).copied())).collect()
+    // A bound leaves out no route.
+    in_turn(&lists).copied().collect()
 }
 
 /// Picks `count` at even distances, the first and the last among them.
@@ -352,14 +352,6 @@ mod tests {
             span_name: Some(route.to_owned()),
             services: BTreeMap::new(),
         }
-    }
-
-    #[test]
-    fn parts_take_turns_and_no_trace_is_asked_for_twice() {
-        let ids = |numbers: &[u8]| numbers.iter().map(|number| [*number; 16]).collect::<Vec<_>>();
-        let lists = [ids(&[1, 2, 3]), ids(&[]), ids(&[4, 1, 5, 6])];
-        assert_eq!(in_turn(&lists, &BTreeSet::from([[2; 16]])), ids(&[1, 4, 3, 5, 6]));
-        assert!(in_turn(&[], &BTreeSet::new()).is_empty());
     }
 
     #[test]

@@ -174,16 +174,17 @@ impl Reading {
         let body = self.body_of(question)?;
         let telemetry = &mut self.capture.telemetry;
         match kind {
-            Kind::Metrics => self.take_metrics(prometheus::metrics(&body)?, question),
+            Kind::Metrics => {
+                let query = question.parameter("query").unwrap_or_default();
+                self.take_metrics(prometheus::metrics(&body)?, question, query);
+            }
             Kind::SpanSeries => {
                 let query = question.parameter("q").unwrap_or_default();
-                let counted = counted::of_spans(&body, &query)?;
-                self.take_counted(counted, &query);
+                self.take_metrics(counted::of_spans(&body, &query)?, question, query);
             }
             Kind::ProfileSeries => {
                 let profile_type = question.profile_type_in_body()?;
-                let counted = counted::of_profiles(&body, &profile_type)?;
-                self.take_counted(counted, &profile_type);
+                self.take_metrics(counted::of_profiles(&body, &profile_type)?, question, profile_type);
             }
             Kind::Metadata => self.counters.extend(prometheus::counters(&body)?),
             Kind::Exemplars => {
@@ -225,16 +226,20 @@ impl Reading {
                         telemetry.log_query = question.parameter("query").map(wire::cut);
                     }
                 }
-                LogAnswer::Metrics(metrics) => self.take_metrics(metrics, question),
+                LogAnswer::Metrics(metrics) => {
+                    let query = question.parameter("query").unwrap_or_default();
+                    self.take_metrics(metrics, question, query);
+                }
             },
             Kind::Other => {}
         }
         Ok(())
     }
 
-    fn take_metrics(&mut self, metrics: Metrics, question: &Question) {
+    /// `query`: what was asked for; the name of series that have none.
+    fn take_metrics(&mut self, metrics: Metrics, question: &Question, query: String) {
         self.capture.dropped_count += metrics.dropped_count;
-        let query = wire::cut(question.parameter("query").unwrap_or_default());
+        let query = wire::cut(query);
         for warning in metrics.warnings {
             let reason = wire::cut(format!("{query}: the answer came with a warning: {warning}"));
             self.capture.telemetry.unavailable.push(Unavailable { backend: question.server.clone(), reason });
@@ -247,18 +252,6 @@ impl Reading {
             telemetry.metric_queries.entry(series.name.clone()).or_insert_with(|| query.clone());
             series
         }));
-    }
-
-    fn take_counted(&mut self, counted: Metrics, query: &str) {
-        self.capture.dropped_count += counted.dropped_count;
-        for series in &counted.series {
-            self.capture
-                .telemetry
-                .metric_queries
-                .entry(series.name.clone())
-                .or_insert_with(|| wire::cut(query.to_owned()));
-        }
-        self.capture.telemetry.metrics.extend(counted.series);
     }
 
     fn body_of(&mut self, question: &Question) -> Result<Vec<u8>, Failure> {
@@ -391,6 +384,7 @@ mod tests {
         let found = read(folder.path()).unwrap();
         let telemetry = &found.telemetry;
         assert_eq!(telemetry.unavailable, []);
+        assert!(telemetry.span_profiles.is_empty() && telemetry.log_patterns.is_empty());
         let profiles: Vec<_> = telemetry
             .profiles
             .iter()
@@ -405,6 +399,62 @@ mod tests {
         assert_eq!(metrics, [("a", vec![1.0, 3.0]), ("rate(a[1m])", vec![5.0])]);
         assert_eq!((telemetry.spans.len(), found.found_traces.len(), telemetry.logs.len()), (1, 1, 2));
         assert_eq!((telemetry.logs[0].at, found.dropped_count, found.unread_count), (Timestamp(1), 1, 1));
+    }
+
+    #[test]
+    fn what_servers_count_compare_and_select_by_themselves() {
+        let querier = |rpc: &str, body: Value| json!({ "server": "pyroscope", "path": format!("/querier.v1.QuerierService/{rpc}"), "body": body });
+        let of = |from: i64, until: i64| json!({ "profileTypeID": "process_cpu:cpu:nanoseconds:cpu:nanoseconds", "labelSelector": "{service_name=\"auth\"}", "start": from, "end": until });
+        let (early, late) = (of(1_795_451_620_000, 1_795_451_640_000), of(1_795_451_640_000, 1_795_451_660_000));
+        let mut of_spans = late.clone();
+        of_spans["spanSelector"] = json!(["00000000000000aa", "00000000000000bb"]);
+        let both = br#"{"flamegraph":{"names":["total","main"],"levels":[{"values":["0","3","0","0","9","0","0"]},{"values":["0","3","3","0","9","9","1"]}]}}"#;
+        let counted = br#"{"series":[{"labels":[{"name":"service_name","value":"auth"}],"points":[{"value":2e9,"timestamp":"1000"}]}]}"#;
+        let spans = br#"{"series":[{"labels":[{"key":"resource.service.name","value":{"stringValue":"auth"}}],"samples":[{"timestampMs":"1000","value":0.5}]}]}"#;
+        let patterns = br#"{"status":"success","data":[{"pattern":"order <_> placed","level":"INFO","samples":[[20,3],[10,"2"]]}]}"#;
+        let folder = recording(&[
+            (querier("Diff", json!({ "left": early.clone(), "right": late.clone() })), both),
+            // One side of it is known already.
+            (querier("SelectMergeStacktraces", early), FLAMEGRAPH),
+            (querier("SelectMergeSpanProfile", of_spans), FLAMEGRAPH),
+            (querier("SelectSeries", late), counted),
+            (json!({ "server": "tempo", "path": "/api/metrics/query_range?q=%7Bkind%3Dserver%7D+%7C+sum_over_time%28duration%29" }), spans),
+            (json!({ "server": "loki", "path": "/loki/api/v1/patterns?query=%7Bservice_name%3D%22cart%22%7D" }), patterns),
+            (json!({ "server": "prometheus", "path": "/api/v1/query_range?query=jobs" }), &matrix(r#""__name__":"jobs""#, r#"[[1,"1"]]"#)),
+            (json!({ "server": "prometheus", "path": "/api/v1/query_range?query=load_total" }), &matrix(r#""__name__":"load_total""#, r#"[[1,"1"]]"#)),
+            (json!({ "server": "prometheus", "path": "/api/v1/metadata" }),
+                br#"{"status":"success","data":{"jobs":[{"type":"counter","help":"","unit":""}],"load_total":[{"type":"gauge"}],"other":[{"type":"unknown"}]}}"#),
+        ]);
+        let telemetry = read(folder.path()).unwrap().telemetry;
+        assert_eq!(telemetry.unavailable, []);
+        let values = |profiles: &[Profile]| -> Vec<(i64, usize, i64)> {
+            profiles.iter().map(|one| (one.from.0 / 1_000_000_000, one.spans_count, one.stacks[0].1)).collect()
+        };
+        assert_eq!(values(&telemetry.profiles), [(1_795_451_620, 0, 3), (1_795_451_640, 0, 9)]);
+        assert_eq!(values(&telemetry.span_profiles), [(1_795_451_640, 2, 9)]);
+        let metrics: Vec<(&str, bool)> =
+            telemetry.metrics.iter().map(|series| (series.name.as_str(), series.counts_up())).collect();
+        // Which ones count up Prometheus knows better than their names.
+        let expected = [
+            ("jobs", true),
+            ("load_total", false),
+            ("pyroscope:process_cpu_cpu_seconds_total", true),
+            ("tempo:server_duration_seconds_sum", true),
+        ];
+        assert_eq!(metrics, expected);
+        assert_eq!(
+            telemetry.metric_queries["tempo:server_duration_seconds_sum"],
+            "{kind=server} | sum_over_time(duration)"
+        );
+        let [pattern] = &telemetry.log_patterns[..] else { panic!("{:?}", telemetry.log_patterns) };
+        assert_eq!(
+            (pattern.service.as_str(), pattern.level.as_deref(), pattern.text.as_str()),
+            ("cart", Some("info"), "order <*> placed")
+        );
+        assert_eq!(
+            pattern.counts.iter().map(|(at, count)| (at.0 / 1_000_000_000, *count)).collect::<Vec<_>>(),
+            [(10, 2.0), (20, 3.0)]
+        );
     }
 
     #[test]

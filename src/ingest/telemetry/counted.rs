@@ -2,7 +2,7 @@
 //!
 //! Both answer with a value for each step. Here a sum of steps becomes a counter, so that whatever reads counters reads these.
 //! Names begin with the server and a colon, as those of recording rules do: `tempo:server_duration_seconds_sum`,
-//! `pyroscope:process_cpu_seconds_total`.
+//! `pyroscope:mutex_delay_seconds_total`.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::prometheus::Metrics;
 use super::wire::{self, ATTRIBUTES_MAX, AnswerError, Decimal, Integer, List, from_json};
-use crate::model::telemetry::{MetricSeries, of_server};
+use crate::model::telemetry::{CountedBy, MetricSeries};
 use crate::model::time::Timestamp;
 
 /// More than services times databases.
@@ -20,6 +20,21 @@ const POINTS_MAX: usize = 20_000;
 const NANOSECONDS_PER_MILLISECOND: i64 = 1_000_000;
 /// What a group is called of which the spans have no such attribute.
 const ABSENT: &str = "nil";
+
+/// Both answers have one shape; how they write a label and a point differs.
+#[derive(Deserialize)]
+struct Answer<Label, Point> {
+    #[serde(default = "List::default")]
+    series: List<RawSeries<Label, Point>, SERIES_MAX>,
+}
+
+#[derive(Deserialize)]
+struct RawSeries<Label, Point> {
+    #[serde(default = "List::default")]
+    labels: List<Label, ATTRIBUTES_MAX>,
+    #[serde(default = "List::default", alias = "samples")]
+    points: List<Point, POINTS_MAX>,
+}
 
 /// What the values of a series mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,18 +52,6 @@ enum Meaning {
 /// query is the name of its series. Calls of databases are apart from other calls.
 pub fn of_spans(body: &[u8], query: &str) -> Result<Metrics, AnswerError> {
     #[derive(Deserialize)]
-    struct Answer {
-        #[serde(default)]
-        series: List<RawSeries, SERIES_MAX>,
-    }
-    #[derive(Deserialize)]
-    struct RawSeries {
-        #[serde(default)]
-        labels: List<RawLabel, ATTRIBUTES_MAX>,
-        #[serde(default)]
-        samples: List<RawSample, POINTS_MAX>,
-    }
-    #[derive(Deserialize)]
     struct RawLabel {
         key: String,
         #[serde(default)]
@@ -61,7 +64,7 @@ pub fn of_spans(body: &[u8], query: &str) -> Result<Metrics, AnswerError> {
         // A sample of 0 has none.
         value: Option<Decimal>,
     }
-    let answer: Answer = from_json("the series", body)?;
+    let answer: Answer<RawLabel, RawSample> = from_json("the series", body)?;
     let meaning = meaning_of(query);
     let series = answer.series.0.into_iter().map(|raw| {
         let text = |value: BTreeMap<String, serde_json::Value>| match value.into_values().next() {
@@ -73,12 +76,12 @@ pub fn of_spans(body: &[u8], query: &str) -> Result<Metrics, AnswerError> {
         let labels: BTreeMap<String, String> =
             labels.filter(|(_, value)| value != ABSENT && !value.is_empty()).collect();
         let points =
-            raw.samples.0.iter().map(|sample| (sample.timestamp_ms.0, sample.value.map_or(0.0, |value| value.0)));
+            raw.points.0.iter().map(|sample| (sample.timestamp_ms.0, sample.value.map_or(0.0, |value| value.0)));
         let is_database = labels.keys().any(|name| name.starts_with("db_system"));
         let (name, meaning) = match meaning {
             Some((kind, part, meaning)) => {
                 let of = if is_database { "_db" } else { "" };
-                (of_server("tempo", &format!("{kind}{of}_duration_seconds_{part}")), meaning)
+                (CountedBy::Tempo.series(&format!("{kind}{of}_duration_seconds_{part}")), meaning)
             }
             None => (wire::cut(query.to_owned()), Meaning::AsItIs),
         };
@@ -113,18 +116,6 @@ fn label_name(key: &str) -> String {
 /// Times and what was allocated become counters, in seconds and bytes; what is held at a time stays as it is.
 pub fn of_profiles(body: &[u8], profile_type: &str) -> Result<Metrics, AnswerError> {
     #[derive(Deserialize)]
-    struct Answer {
-        #[serde(default)]
-        series: List<RawSeries, SERIES_MAX>,
-    }
-    #[derive(Deserialize)]
-    struct RawSeries {
-        #[serde(default)]
-        labels: List<RawLabel, ATTRIBUTES_MAX>,
-        #[serde(default)]
-        points: List<RawPoint, POINTS_MAX>,
-    }
-    #[derive(Deserialize)]
     struct RawLabel {
         name: String,
         value: String,
@@ -135,7 +126,7 @@ pub fn of_profiles(body: &[u8], profile_type: &str) -> Result<Metrics, AnswerErr
         timestamp: Integer,
         value: Option<Decimal>,
     }
-    let answer: Answer = from_json("the series", body)?;
+    let answer: Answer<RawLabel, RawPoint> = from_json("the series", body)?;
     let mut parts = profile_type.split(':');
     let (profile, sample, unit) =
         (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -146,7 +137,7 @@ pub fn of_profiles(body: &[u8], profile_type: &str) -> Result<Metrics, AnswerErr
         "bytes" => ("_bytes", 1.0, Meaning::AsItIs),
         _ => ("", 1.0, Meaning::AsItIs),
     };
-    let name = wire::cut(of_server("pyroscope", &format!("{subject}{end}")));
+    let name = wire::cut(CountedBy::Pyroscope.series(&format!("{subject}{end}")));
     let series = answer.series.0.into_iter().map(|raw| {
         let labels = raw.labels.0.into_iter().map(|label| (wire::cut(label.name), wire::cut(label.value)));
         let points = raw

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::prometheus::{Metrics, QueryData, envelope};
 use super::wire::{self, ATTRIBUTES_MAX, AnswerError, Decimal, Integer, List, from_json, time_of_seconds};
-use crate::model::telemetry::{BLANK, LogLine, LogPattern};
+use crate::model::telemetry::{BLANK, LogLine, LogPattern, SERVICE_LABELS};
 use crate::model::time::Timestamp;
 
 /// Loki itself refuses to send more than 5000 lines unless it is told otherwise.
@@ -18,8 +18,6 @@ const LINES_MAX: usize = 100_000;
 /// Every line holds its stream's labels: with so many bytes of them an answer still fits into memory.
 const LABEL_BYTES_MAX: usize = 256 << 20;
 
-/// Most specific first. Loki itself writes `service_name`, and `unknown_service` into it when it found none.
-const SERVICE_LABELS: [&str; 4] = ["service_name", "service", "app", "job"];
 const LEVEL_LABELS: [&str; 3] = ["level", "detected_level", "severity_text"];
 
 #[derive(Debug, Clone, PartialEq)]
@@ -115,6 +113,7 @@ fn line(entry: RawEntry, stream: &BTreeMap<String, String>) -> LogLine {
         }
         labels.entry(wire::cut(name)).or_insert_with(|| wire::cut(value));
     }
+    // Loki itself writes `service_name`, and `unknown_service` into it when it found none.
     let service = SERVICE_LABELS.iter().filter_map(|name| labels.get(*name));
     let service = service.filter(|name| !name.is_empty() && !name.starts_with("unknown_service"));
     let level = LEVEL_LABELS.iter().filter_map(|name| labels.get(*name));

@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::pyroscope::ProfileSubject;
-use super::wire::{self, AnswerError, Integer, List, SERVICE_LABELS};
+use super::wire::{self, AnswerError, Integer, List};
+use crate::model::telemetry::SERVICE_LABELS;
 
 const QUESTIONS_MAX: usize = 20_000;
 

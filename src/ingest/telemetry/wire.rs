@@ -18,9 +18,6 @@ pub const TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Most attributes of a span and labels of a log line: twice what instrumentations of HTTP, SQL and Kubernetes write together.
 pub const ATTRIBUTES_MAX: usize = 64;
 
-/// Labels that name a service in what is asked of Loki and Pyroscope, most specific first.
-pub const SERVICE_LABELS: [&str; 6] = ["service_name", "service", "app", "container", "application", "job"];
-
 /// Letters of a server's refusal that are passed on.
 const REFUSAL_BYTES_MAX: usize = 300;
 
