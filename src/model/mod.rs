@@ -17,6 +17,7 @@ pub mod report;
 pub mod run;
 pub mod score;
 pub mod series;
+pub mod stream;
 pub mod summary;
 pub mod tags;
 pub mod telemetry;

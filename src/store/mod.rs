@@ -23,6 +23,7 @@ pub mod baselines;
 pub mod bundle;
 pub mod claim;
 mod constant_column;
+pub mod journal;
 pub mod manifest;
 pub mod report_tables;
 pub mod retention;
