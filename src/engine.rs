@@ -4,6 +4,7 @@
 
 pub mod baseline;
 pub mod evidence;
+pub mod forward;
 mod keeping;
 pub mod live;
 pub mod observe;
@@ -11,11 +12,12 @@ mod past;
 pub mod query;
 mod reading;
 mod run_id;
+pub mod stream;
 pub mod watch;
 pub mod why;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::detect::generator::Clock;
 use crate::detect::history::{self, PastRun};
@@ -64,6 +66,8 @@ pub enum EngineError {
     SeveralSummaries { names: String },
     #[error("failed to keep values that must be read twice")]
     Spill(#[source] std::io::Error),
+    #[error("nobody wants the run any more")]
+    Dropped,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -84,7 +88,10 @@ pub struct Request {
     pub thresholds: thresholds::Thresholds,
     /// What of the requests may be bad.
     pub objectives: Vec<Objective>,
-    pub k6_exit_code: Option<i32>,
+    /// What k6 ended with: known when the inputs have ended, at the latest.
+    pub k6_exit_code: Arc<OnceLock<i32>>,
+    /// Set by who wants no more of the run: then nothing is judged, and nothing kept.
+    pub is_dropped: Option<Arc<AtomicBool>>,
     /// What of the inputs was not read, and why.
     pub left_out: Vec<Skipped>,
     pub baseline: Baseline,
@@ -178,7 +185,7 @@ fn read_and_judge(
         },
     };
     let base = base.map_err(|reason| Skipped { what: baseline::WHAT.to_owned(), reason });
-    judge_against(&mut report, frames.as_ref(), base, &history, request.k6_exit_code);
+    judge_against(&mut report, frames.as_ref(), base, &history, request.k6_exit_code.get().copied());
     if let Some(found) = past::found_over_the_runs(&history, &earlier, &report) {
         report.history = Some(found);
     }
@@ -244,7 +251,11 @@ fn read_samples<'a>(
         let inputs: Vec<String> = samples.iter().map(|input| input.name.clone()).collect();
         let mut session = Session::new(&inputs, keeper, request.live.clone(), watch);
         let declared = summaries.iter().flat_map(|(summary, _)| declarations(summary));
-        let readings = session.read(samples, declared)?;
+        let readings = session.read(samples, declared);
+        if request.is_dropped.as_ref().is_some_and(|is_dropped| is_dropped.load(Ordering::Relaxed)) {
+            return Err(EngineError::Dropped);
+        }
+        let readings = readings?;
         let (keeper, told) = (session.keeper(), session.told());
         let Session { mut aggregate, content, frames, siblings, traced, .. } = session;
         let interrupted = stop.load(Ordering::Relaxed);

@@ -2,8 +2,8 @@
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
@@ -20,7 +20,6 @@ use crate::model::metric::ThresholdSource;
 use crate::model::report::{AnalysisReport, VerdictKind};
 use crate::model::run::RunLabels;
 use crate::model::threshold::Expression;
-use crate::model::time::Timestamp;
 use crate::report::early;
 use crate::store::{Store, baselines};
 
@@ -31,7 +30,7 @@ use super::confirm::Confirm;
 use super::fail_on::FailOnArgument;
 use super::known_run::known_run;
 use super::servers::ServersArgument;
-use super::{StoreArgument, UsageError, attempt, exit, key_value, nanoseconds, progress};
+use super::{StoreArgument, UsageError, exit, key_value, progress};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -155,9 +154,9 @@ impl Analyze {
             let write = shown.line_writer();
             Teller(Box::new(move |early| write(&early::told(early))))
         });
-        let attempt = attempt(now);
-        let _claim = store.map(|store| store.claim(&attempt)).transpose()?;
-        let keep = store.map(|store| Keep { store, attempt, now: Timestamp(nanoseconds(now)) });
+        let keep = store.map(|store| Keep::begin(store, now.into()));
+        let _claim = keep.as_ref().map(|keep| keep.store.claim(&keep.attempt)).transpose()?;
+        let k6_exit_code = Arc::new(k6_exit_code.map_or_else(OnceLock::new, OnceLock::from));
         let request = Request { k6_exit_code, teller, evidence, left_out, baseline, live, ..self.request(config) };
         Ok(engine::analyze(inputs, &request, keep, stop)?.report)
     }
@@ -166,16 +165,6 @@ impl Analyze {
     fn request(&self, config: &Config) -> Request {
         let mut tags = config.tags.clone();
         tags.extend(self.tags.iter().cloned());
-        let mut thresholds = crate::detect::thresholds::Thresholds::new();
-        let configured = config.thresholds.iter().flat_map(|(metric, expressions)| {
-            expressions.iter().map(move |expression| (metric.clone(), threshold_source(&expression.0)))
-        });
-        for (metric, source) in self.thresholds.iter().cloned().chain(configured) {
-            let known: &mut Vec<ThresholdSource> = thresholds.entry(metric).or_default();
-            if !known.contains(&source) {
-                known.push(source);
-            }
-        }
         let ci = answer::ci();
         Request {
             labels: RunLabels {
@@ -187,10 +176,8 @@ impl Analyze {
                 ci_url: ci.and_then(|ci| ci.url),
                 tags,
             },
-            thresholds,
-            objectives: config.objectives.iter().map(ObjectiveConfig::objective).collect(),
             grafana: self.servers.grafana(config),
-            ..Request::default()
+            ..configured(config, &self.thresholds)
         }
     }
 
@@ -263,6 +250,22 @@ impl Analyze {
         }
         self.fail_on.exit_code(config, report)
     }
+}
+
+/// Returns what the configuration says of the judgement; `thresholds`: come before its own.
+pub fn configured(config: &Config, thresholds: &[(String, ThresholdSource)]) -> Request {
+    let mut all = crate::detect::thresholds::Thresholds::new();
+    let configured = config.thresholds.iter().flat_map(|(metric, expressions)| {
+        expressions.iter().map(move |expression| (metric.clone(), threshold_source(&expression.0)))
+    });
+    for (metric, source) in thresholds.iter().cloned().chain(configured) {
+        let known: &mut Vec<ThresholdSource> = all.entry(metric).or_default();
+        if !known.contains(&source) {
+            known.push(source);
+        }
+    }
+    let objectives = config.objectives.iter().map(ObjectiveConfig::objective).collect();
+    Request { thresholds: all, objectives, ..Request::default() }
 }
 
 fn threshold(text: &str) -> Result<(String, ThresholdSource), String> {

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use anyhow::Context;
 
 use super::config::Config;
-use super::{StoreArgument, UsageError, attempt};
+use super::{StoreArgument, UsageError};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -54,7 +54,7 @@ impl Import {
             Box::new(File::open(&self.file).with_context(|| format!("failed to open {}", self.file.display()))?)
         };
         let store = self.store.create(config)?;
-        let attempt = attempt(SystemTime::now());
+        let attempt = crate::store::attempt(SystemTime::now().into());
         let claim = store.claim(&attempt)?;
         let manifest = store.import(input, &attempt)?;
         drop(claim);

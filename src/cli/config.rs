@@ -12,6 +12,7 @@ use crate::model::report::Objective;
 use crate::model::threshold::Expression;
 
 use super::fail_on::FailOn;
+use super::kafka::KafkaConfig;
 use super::telemetry_config::TelemetryConfig;
 
 pub const FILE_NAME: &str = "tidemark.toml";
@@ -43,6 +44,8 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// Where the servers are that know what the system did meanwhile. Default: none is asked.
     pub telemetry: TelemetryConfig,
+    /// Where Kafka is, for `forward` and `stream`. Default: nowhere.
+    pub kafka: KafkaConfig,
 }
 
 /// What `prune` keeps when its options do not say.
@@ -181,6 +184,7 @@ pub fn load(explicit: Option<&Path>, folder: &Path) -> Result<Config, ConfigErro
     config.store = config.store.map(|store| if store.contains("://") { store } else { here(store) });
     config.baselines = config.baselines.map(here);
     config.telemetry.files_are_relative_to(beside);
+    config.kafka.files_are_relative_to(beside);
     Ok(config)
 }
 

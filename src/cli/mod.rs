@@ -10,8 +10,11 @@ mod compare;
 pub mod config;
 mod confirm;
 mod fail_on;
+mod forward;
 mod history;
+mod kafka;
 mod known_run;
+mod logs;
 mod manual;
 mod observe;
 mod progress;
@@ -20,6 +23,7 @@ mod query;
 mod report;
 mod schema;
 mod servers;
+mod stream;
 mod telemetry_config;
 
 use std::path::PathBuf;
@@ -77,6 +81,10 @@ enum Verb {
     Accuracy(accuracy::Accuracy),
     /// Ask Prometheus, Tempo, Pyroscope and Loki about a kept run, and say why.
     Capture(capture::Capture),
+    /// Send k6's results to Kafka while it runs.
+    Forward(forward::Forward),
+    /// Judge runs that come by Kafka, while they go on.
+    Stream(stream::Stream),
     /// Ask what the servers answered about a run: profiles, traces, metrics, log lines.
     Observe(observe::Observe),
     /// Write the JSON Schema of the configuration or the report to stdout.
@@ -181,6 +189,8 @@ fn run_verb(arguments: Arguments) -> anyhow::Result<u8> {
         Verb::Query(query) => query.run(&config()?),
         Verb::Accuracy(accuracy) => accuracy.run(),
         Verb::Capture(capture) => capture.run(&config()?),
+        Verb::Forward(forward) => forward.run(&config()?),
+        Verb::Stream(stream) => stream.run(&config()?),
         Verb::Observe(observe) => observe.run(&config()?),
         Verb::Schema(schema) => schema.run(),
         Verb::Completions { shell } => print(&manual::completions(shell, command())).map(|()| 0),
@@ -207,7 +217,10 @@ fn command() -> clap::Command {
 
 fn code_of(error: &anyhow::Error) -> u8 {
     use crate::engine::EngineError;
+    use crate::engine::forward::ForwardError;
     use crate::engine::query::AskError;
+    use crate::engine::stream::StreamError;
+    use crate::ingest::kafka::access::AccessError;
     use crate::ingest::servers::RecordError;
     use crate::ingest::telemetry::packed::PackError;
     match error.downcast_ref::<AskError>() {
@@ -220,7 +233,9 @@ fn code_of(error: &anyhow::Error) -> u8 {
         return code_of_query(error);
     }
     match error.downcast_ref::<EngineError>() {
-        Some(EngineError::Store(_) | EngineError::Spill(_) | EngineError::Answers(_)) => return exit::OUTSIDE_FAILED,
+        Some(EngineError::Store(_) | EngineError::Spill(_) | EngineError::Answers(_) | EngineError::Dropped) => {
+            return exit::OUTSIDE_FAILED;
+        }
         Some(EngineError::Record(RecordError::Client { .. })) => return exit::USAGE,
         Some(EngineError::Record(RecordError::Keep(_))) => return exit::OUTSIDE_FAILED,
         Some(EngineError::Pack(PackError::Read(_) | PackError::TooLarge)) => return exit::OUTSIDE_FAILED,
@@ -230,6 +245,18 @@ fn code_of(error: &anyhow::Error) -> u8 {
             | EngineError::Capture(_)
             | EngineError::Pack(PackError::Manifest(_)),
         ) => return exit::BAD_INPUT,
+        None => {}
+    }
+    if let Some(error) = error.downcast_ref::<StreamError>() {
+        return match error {
+            StreamError::Access(AccessError::Options(_)) => exit::USAGE,
+            _ => exit::OUTSIDE_FAILED,
+        };
+    }
+    match error.downcast_ref::<ForwardError>() {
+        Some(ForwardError::Access(AccessError::Options(_))) => return exit::USAGE,
+        Some(ForwardError::Access(_) | ForwardError::Produce(_)) => return exit::OUTSIDE_FAILED,
+        Some(ForwardError::Read { .. }) => return exit::BAD_INPUT,
         None => {}
     }
     match error.downcast_ref::<BundleError>() {
@@ -279,15 +306,4 @@ fn print(bytes: &[u8]) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
     }
-}
-
-/// Names a folder that no other process writes to: the time, and this process.
-fn attempt(now: std::time::SystemTime) -> String {
-    format!("{:020}-{}", nanoseconds(now), std::process::id())
-}
-
-/// Returns nanoseconds since 1970.
-fn nanoseconds(time: std::time::SystemTime) -> i64 {
-    let since = time.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

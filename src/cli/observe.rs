@@ -173,7 +173,7 @@ impl Answers {
             let (source, report) = self.of_run(config)?;
             return gather(&source, Some(asked(&report, None)?));
         }
-        let until = Timestamp(super::nanoseconds(SystemTime::now()));
+        let until = Timestamp::from(SystemTime::now());
         let run = Window { from: until.after_seconds(-CHECKED_SECONDS), until };
         gather(&self.servers(config)?, Some(Asked { run, steady: run, window: None }))
     }
@@ -264,14 +264,14 @@ impl About {
 
 fn today() -> Timestamp {
     const DAY: i64 = 86_400 * NANOSECONDS_PER_SECOND;
-    let now = super::nanoseconds(SystemTime::now());
+    let now = Timestamp::from(SystemTime::now()).0;
     Timestamp(now - now.rem_euclid(DAY))
 }
 
 /// Without a run, what was before the window is what it is held against.
 fn about(window: Window) -> Asked {
     let seconds = window.seconds().max(0.0);
-    let now = Timestamp(super::nanoseconds(SystemTime::now()));
+    let now = Timestamp::from(SystemTime::now());
     let run = Window {
         from: window.from.after_seconds(-(BEFORE * seconds).clamp(BEFORE_SECONDS_MIN, BEFORE_SECONDS_MAX)),
         until: window.until.min(now.max(window.from)),

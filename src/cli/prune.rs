@@ -51,7 +51,7 @@ impl Prune {
         for manifest in unreadable {
             eprintln!("tidemark: a manifest cannot be read, its run is left alone: {manifest}");
         }
-        let deletions = deletions(&manifests, retention, Timestamp(super::nanoseconds(now)));
+        let deletions = deletions(&manifests, retention, Timestamp::from(now));
         let abandoned = store.abandoned(now)?;
         print(said(&deletions, &abandoned).as_bytes())?;
         if self.dry_run {

@@ -12,7 +12,7 @@ use crate::store::manifest::{FORMAT_VERSION, Manifest};
 use crate::store::report_tables;
 use crate::store::run_writer::RunWriter;
 use crate::store::sample_file::{Gathering, RowGroup, SampleFile, SampleIds};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, attempt};
 use crate::tables::aggregate::{Aggregate, Window};
 use crate::tables::pool::Pool;
 use crate::tables::samples::SampleBlock;
@@ -26,6 +26,12 @@ pub struct Keep<'a> {
     /// Unique among all analyses: the folder for this one's data.
     pub attempt: String,
     pub now: Timestamp,
+}
+
+impl Keep<'_> {
+    pub fn begin(store: &Store, now: Timestamp) -> Keep<'_> {
+        Keep { store, attempt: attempt(now), now }
+    }
 }
 
 /// Blocks that wait for the writing thread; more would only fill the memory.

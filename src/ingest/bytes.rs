@@ -105,6 +105,12 @@ pub fn open(path: &Path, end: End, stop: Arc<AtomicBool>) -> io::Result<Opened> 
     Ok(Opened { reader, progress, plain: None })
 }
 
+/// Counts and hashes what `inner` gives; it ends early when `stop` is set.
+pub fn counted(inner: Box<dyn Read + Send>, stop: Arc<AtomicBool>) -> (Box<dyn Read + Send>, Arc<Progress>) {
+    let progress = Arc::new(Progress::default());
+    (Box::new(Counted { inner, progress: progress.clone(), is_hashed: true, stop }), progress)
+}
+
 /// A file whose length was taken once: what is appended later is not read.
 #[derive(Debug)]
 pub struct PlainFile {

@@ -151,6 +151,18 @@ pub fn open(path: &Path, end: End, decoders: usize, stop: Arc<AtomicBool>) -> Re
     }
 }
 
+/// Lines of k6's JSON that come from elsewhere than a file. The input ends early when `stop` is set.
+pub fn of_lines(
+    name: String,
+    kind: SourceKind,
+    lines: Box<dyn Read + Send>,
+    decoders: usize,
+    stop: Arc<AtomicBool>,
+) -> SampleInput {
+    let (reader, progress) = bytes::counted(lines, stop);
+    SampleInput { name, kind, stream: SampleStream::Json(BlockStream::start(reader, decoders)), progress }
+}
+
 /// Bytes without a sample after which an input may be a bomb: k6 writes samples every second, some hundred bytes each.
 const BARREN_BYTES_MAX: u64 = 32 << 20;
 

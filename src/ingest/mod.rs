@@ -3,6 +3,7 @@
 //! | form | order | repeats | position |
 //! |---|---|---|---|
 //! | JSON, CSV | as k6 flushed: nearly by time | none | line |
+//! | Kafka | by partition; a pod's lines by their numbers | known by the numbers | offset |
 //! | summary | one object | none | none |
 //!
 //! And beside k6's results, what servers answered about the run ([`telemetry`]), and asking them ([`servers`]).
@@ -16,6 +17,7 @@ mod k6_json_parts;
 pub mod k6_line;
 pub mod k6_summary;
 pub mod k6_time;
+pub mod kafka;
 pub mod number;
 pub mod otava_csv;
 pub mod recognise;

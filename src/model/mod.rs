@@ -18,6 +18,7 @@ pub mod run;
 pub mod score;
 pub mod series;
 pub mod stream;
+pub mod stream_event;
 pub mod summary;
 pub mod tags;
 pub mod telemetry;

@@ -29,6 +29,8 @@ pub enum SourceKind {
     K6SummaryExport,
     K6HandleSummary,
     K6MachineSummary,
+    /// Lines of k6's JSON, or its extension's, that came by a topic.
+    Kafka,
 }
 
 /// A line that could not be used, and why.

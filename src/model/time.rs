@@ -12,6 +12,13 @@ pub const NANOSECONDS_PER_SECOND: i64 = 1_000_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
+impl From<std::time::SystemTime> for Timestamp {
+    fn from(time: std::time::SystemTime) -> Timestamp {
+        let since = time.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+    }
+}
+
 impl Timestamp {
     /// Returns the time so many seconds later, as near as the type holds it.
     pub fn after_seconds(self, seconds: f64) -> Timestamp {

@@ -21,6 +21,7 @@ use object_store::{GetOptions, GetRange, ObjectStoreExt, PutMode, PutOptions, Pu
 use serde::{Deserialize, Serialize};
 
 use crate::model::stream::{About, Extent, PodEnd};
+use crate::model::time::Timestamp;
 
 use super::{Store, StoreError};
 
@@ -66,6 +67,14 @@ pub struct SegmentIndex {
     pub sections: Vec<Section>,
 }
 
+impl SegmentIndex {
+    /// Counts the places of its sections from the start of the segment.
+    fn behind_header(mut self, index_bytes: usize) -> SegmentIndex {
+        self.sections.iter_mut().for_each(|section| section.at += (HEADER_BYTES + index_bytes) as u64);
+        self
+    }
+}
+
 /// The lines of one pod in a segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
@@ -81,7 +90,7 @@ pub struct Section {
     pub end_line: u64,
     pub about: Option<About>,
     pub end: Option<PodEnd>,
-    /// Where it lies behind the index, compressed.
+    /// Where it lies, compressed: written as counted from the end of the index.
     at: u64,
     length: u64,
 }
@@ -267,6 +276,13 @@ impl Lines {
     }
 }
 
+/// A segment as it is put.
+#[derive(Debug)]
+pub struct EncodedSegment {
+    index: SegmentIndex,
+    payload: PutPayload,
+}
+
 /// What came of putting a segment.
 #[derive(Debug)]
 pub enum Appended {
@@ -283,31 +299,41 @@ pub struct Reported {
     pub run_id: Option<String>,
     /// All that its pods sent is in it: whatever comes later has come before.
     pub is_whole: bool,
+    /// Lines that the journal held of it.
+    pub lines_count: u64,
+    pub at: Timestamp,
 }
 
 impl Store {
-    /// Puts a segment where there is none yet.
-    pub fn append_segment(
+    /// Returns what `append_segment` puts.
+    pub fn encoded_segment(
         &self,
         name: &SegmentName,
         draft: SegmentDraft,
         next_offset: i64,
-    ) -> Result<Appended, StoreError> {
-        let path = name.path(self);
-        let failed =
-            |cause: Box<dyn std::error::Error + Send + Sync>| StoreError::Write { what: path.to_string(), cause };
+    ) -> Result<EncodedSegment, StoreError> {
+        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| StoreError::Write {
+            what: name.path(self).to_string(),
+            cause,
+        };
         let (index, body) = draft.encode(next_offset).map_err(|error| failed(error.into()))?;
         let text = serde_json::to_vec(&index).map_err(|error| failed(error.into()))?;
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + text.len());
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&text);
-        let payload = PutPayload::from_iter([bytes::Bytes::from(bytes), bytes::Bytes::from(body)]);
+        let mut head = Vec::with_capacity(HEADER_BYTES + text.len());
+        head.extend_from_slice(MAGIC);
+        head.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        head.extend_from_slice(&text);
+        let payload = PutPayload::from_iter([bytes::Bytes::from(head), bytes::Bytes::from(body)]);
+        Ok(EncodedSegment { index: index.behind_header(text.len()), payload })
+    }
+
+    /// Puts a segment where there is none yet.
+    pub fn append_segment(&self, name: &SegmentName, segment: &EncodedSegment) -> Result<Appended, StoreError> {
+        let path = name.path(self);
         let options = PutOptions::from(PutMode::Create);
-        match self.runtime.block_on(self.objects.put_opts(&path, payload, options)) {
-            Ok(_) => Ok(Appended::Kept(index)),
+        match self.runtime.block_on(self.objects.put_opts(&path, segment.payload.clone(), options)) {
+            Ok(_) => Ok(Appended::Kept(segment.index.clone())),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(Appended::Taken),
-            Err(error) => Err(failed(error.into())),
+            Err(error) => Err(StoreError::Write { what: path.to_string(), cause: error.into() }),
         }
     }
 
@@ -352,9 +378,8 @@ impl Store {
             bytes = more;
         }
         let text = bytes.get(HEADER_BYTES..HEADER_BYTES + length).ok_or_else(|| broken("it is cut".into()))?;
-        let mut index: SegmentIndex = serde_json::from_slice(text).map_err(|error| broken(error.into()))?;
-        index.sections.iter_mut().for_each(|section| section.at += (HEADER_BYTES + length) as u64);
-        Ok(Some(index))
+        let index: SegmentIndex = serde_json::from_slice(text).map_err(|error| broken(error.into()))?;
+        Ok(Some(index.behind_header(length)))
     }
 
     /// Returns the lines of a section; `section`: from `segment_index`.
@@ -440,6 +465,11 @@ mod tests {
         (folder, store)
     }
 
+    fn append(store: &Store, name: &SegmentName, draft: SegmentDraft, next_offset: i64) -> Appended {
+        let encoded = store.encoded_segment(name, draft, next_offset).unwrap();
+        store.append_segment(name, &encoded).unwrap()
+    }
+
     #[test]
     fn lines_come_back_in_the_order_of_their_numbers() {
         let (_folder, store) = store();
@@ -451,8 +481,9 @@ mod tests {
         draft.append("r", "p", Some(11), b"", Marks { about: None, end: Some(end.clone()) });
         draft.append("r", "q", None, b"{}", Marks::default());
         draft.append("r", "q", None, b"{}", Marks::default());
-        let Appended::Kept(_) = store.append_segment(&name(70), draft, 79).unwrap() else { panic!("it was free") };
+        let Appended::Kept(kept) = append(&store, &name(70), draft, 79) else { panic!("it was free") };
         let index = store.segment_index(&name(70)).unwrap().unwrap();
+        assert_eq!(kept, index);
         assert_eq!(index.next_offset, 79);
         let [p, q] = index.sections.as_slice() else { panic!("two pods") };
         assert_eq!((p.first_line, p.end_line, p.lines_count, p.is_numbered), (0, 11, 7, true));
@@ -474,11 +505,11 @@ mod tests {
             draft
         };
         assert_eq!(store.last_segment("k6", 2).unwrap(), None);
-        assert!(matches!(store.append_segment(&name(0), draft(b"a\n"), 5).unwrap(), Appended::Kept(_)));
-        assert!(matches!(store.append_segment(&name(0), draft(b"b\n"), 6).unwrap(), Appended::Taken));
-        assert!(matches!(store.append_segment(&name(5), draft(b"b\n"), 6).unwrap(), Appended::Kept(_)));
+        assert!(matches!(append(&store, &name(0), draft(b"a\n"), 5), Appended::Kept(_)));
+        assert!(matches!(append(&store, &name(0), draft(b"b\n"), 6), Appended::Taken));
+        assert!(matches!(append(&store, &name(5), draft(b"b\n"), 6), Appended::Kept(_)));
         let anew = SegmentName { epoch: 1, ..name(0) };
-        assert!(matches!(store.append_segment(&anew, draft(b"c\n"), 1).unwrap(), Appended::Kept(_)));
+        assert!(matches!(append(&store, &anew, draft(b"c\n"), 1), Appended::Kept(_)));
         assert_eq!(store.last_segment("k6", 2).unwrap(), Some(anew.clone()));
         assert_eq!(store.segments("k6").unwrap(), [name(0), name(5), anew]);
         store.delete_segment(&name(0)).unwrap();
@@ -501,7 +532,8 @@ mod tests {
     fn a_report_is_noted_by_the_run() {
         let (_folder, store) = store();
         assert_eq!(store.reported("k6", "../../run 1").unwrap(), None);
-        let reported = Reported { run: "../../run 1".to_owned(), run_id: Some("ab".to_owned()), is_whole: true };
+        let (run, run_id) = ("../../run 1".to_owned(), Some("ab".to_owned()));
+        let reported = Reported { run, run_id, is_whole: true, lines_count: 7, at: Timestamp(5) };
         store.note_reported("k6", &reported).unwrap();
         assert_eq!(store.reported("k6", "../../run 1").unwrap(), Some(reported));
         assert_eq!(store.segments("k6").unwrap(), []);

@@ -30,6 +30,7 @@ pub mod retention;
 pub mod run_files;
 pub mod run_writer;
 pub mod sample_file;
+pub mod spool;
 mod table_writer;
 pub mod telemetry_tables;
 pub mod upload;
@@ -44,6 +45,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::model::report::AnalysisReport;
+use crate::model::time::Timestamp;
 use manifest::Manifest;
 
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +81,11 @@ pub const CAPTURE: &str = "capture";
 
 /// A bucket answers each in some ten milliseconds.
 const REQUESTS_UNDER_WAY_MAX: usize = 32;
+
+/// Names a folder for data that no other process writes to: the time, and this process.
+pub fn attempt(now: Timestamp) -> String {
+    format!("{:020}-{}", now.0, std::process::id())
+}
 
 /// A store of runs.
 #[derive(Debug)]

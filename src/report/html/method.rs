@@ -140,6 +140,7 @@ pub fn rejected(page: &mut String, report: &AnalysisReport) -> Result {
 fn kind_name(kind: SourceKind) -> &'static str {
     match kind {
         SourceKind::K6Json => "k6 JSON",
+        SourceKind::Kafka => "k6 JSON from Kafka",
         SourceKind::K6Csv => "k6 CSV",
         SourceKind::K6SummaryExport => "k6 summary (export)",
         SourceKind::K6HandleSummary => "k6 summary (handleSummary)",

@@ -1,0 +1,74 @@
+//! What a stream has done so far, and where it stands: for whoever watches the service.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Rejected records that the log names; all are counted.
+const REJECTIONS_LOGGED_MAX: u64 = 100;
+
+/// Shared between all threads of a stream.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub is_joined: AtomicBool,
+    pub messages_count: AtomicU64,
+    /// Of payloads.
+    pub bytes_count: AtomicU64,
+    pub rejected_messages_count: AtomicU64,
+    /// That the broker deleted, or that cannot be read.
+    pub lost_messages_count: AtomicU64,
+    /// Lines that had come before.
+    pub repeated_lines_count: AtomicU64,
+    pub commits_count: AtomicU64,
+    pub failed_commits_count: AtomicU64,
+    commit_nanoseconds_sum: AtomicU64,
+    commit_nanoseconds_last: AtomicU64,
+    pub reports_count: AtomicU64,
+    pub samples_count: AtomicU64,
+    pub rejected_lines_count: AtomicU64,
+    pub late_samples_count: AtomicU64,
+    pub open_windows_count: AtomicU64,
+    pub open_runs_count: AtomicU64,
+    /// Partitions of this instance.
+    pub owned: Mutex<BTreeSet<i32>>,
+    /// Of these, all that the broker had was read.
+    pub at_end: Mutex<BTreeSet<i32>>,
+    /// Messages that are not read yet, by partition.
+    pub lag: Mutex<BTreeMap<i32, u64>>,
+}
+
+impl Counters {
+    /// Counts a record that cannot be used; `log`: called for the first ones.
+    pub fn reject(&self, log: impl FnOnce()) {
+        if self.rejected_messages_count.fetch_add(1, Ordering::Relaxed) < REJECTIONS_LOGGED_MAX {
+            log();
+        }
+    }
+
+    pub fn note_commit(&self, took: Duration) {
+        let nanoseconds = took.as_nanos().min(u128::from(u64::MAX)) as u64;
+        self.commit_nanoseconds_sum.fetch_add(nanoseconds, Ordering::Relaxed);
+        self.commit_nanoseconds_last.store(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// Returns how long keeping took: the sum over all commits, and the last one.
+    pub fn commit_seconds(&self) -> (f64, f64) {
+        let seconds = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64 / 1e9;
+        (seconds(&self.commit_nanoseconds_sum), seconds(&self.commit_nanoseconds_last))
+    }
+
+    pub fn owned_partitions(&self) -> BTreeSet<i32> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says whether all that the broker had of these was read.
+    pub fn are_at_end(&self, partitions: &BTreeSet<i32>) -> bool {
+        partitions.is_subset(&self.at_end.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn lag_by_partition(&self) -> BTreeMap<i32, u64> {
+        self.lag.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

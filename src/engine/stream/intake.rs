@@ -1,0 +1,435 @@
+//! From the broker into the journal: records gathered by partition, and kept as segments together with the position.
+//!
+//! The thread that polls only gathers; another one compresses and keeps. A partition that another process wrote to
+//! meanwhile begins anew where that one ended.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::message::{BorrowedMessage, Message};
+
+use crate::ingest::kafka::access::Access;
+use crate::ingest::kafka::consume::{Member, Next, Owner, Watermarks};
+use crate::ingest::kafka::record::{Record, Tags};
+use crate::store::journal::{Appended, Marks, SegmentDraft, SegmentIndex, SegmentName};
+use crate::store::{Store, StoreError};
+
+use super::counters::Counters;
+use super::{Settings, StreamError};
+
+/// Segments that wait to be kept; more would only fill the memory.
+const WAITING_MAX: usize = 2;
+const POLLED_EVERY: Duration = Duration::from_millis(50);
+/// How often a store that cannot be written is tried again, and how long after the first time; then longer each time.
+const TRIES: u32 = 6;
+const TRIED_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// A partition that is ours.
+struct Owned {
+    epoch: u32,
+    /// Of this reading of it: what an earlier one left to be kept is no more.
+    generation: u64,
+    /// The next offset, and the first of the draft.
+    next_offset: i64,
+    draft_offset: i64,
+    draft: SegmentDraft,
+    draft_since: Instant,
+    /// All that the broker had was read.
+    is_at_end: bool,
+    /// Segments that are handed over and not kept yet.
+    waiting_count: usize,
+}
+
+enum Work {
+    Keep {
+        name: SegmentName,
+        generation: u64,
+        draft: SegmentDraft,
+        next_offset: i64,
+    },
+    /// Answered when all before it is kept.
+    Done(SyncSender<()>),
+    End,
+}
+
+/// What the polling thread, the callbacks of the group and the keeping thread share.
+struct Shared {
+    store: Arc<Store>,
+    topic: String,
+    owned: Mutex<BTreeMap<i32, Owned>>,
+    work: SyncSender<Work>,
+    /// Generations whose place in the journal was taken by another process.
+    taken: Mutex<HashSet<u64>>,
+    generations: Mutex<u64>,
+    failure: Mutex<Option<StoreError>>,
+    counters: Arc<Counters>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads until `stop` is set, or the store fails; `kept` is told every segment.
+pub fn read(
+    access: &Access,
+    store: &Arc<Store>,
+    settings: &Settings,
+    counters: &Arc<Counters>,
+    kept: Sender<(SegmentName, SegmentIndex)>,
+    stop: &AtomicBool,
+) -> Result<(), StreamError> {
+    let (work, waiting) = sync_channel(WAITING_MAX);
+    let shared = Arc::new(Shared {
+        store: store.clone(),
+        topic: settings.topic.clone(),
+        owned: Mutex::default(),
+        work,
+        taken: Mutex::default(),
+        generations: Mutex::default(),
+        failure: Mutex::default(),
+        counters: counters.clone(),
+    });
+    let keeping = shared.clone();
+    let keeper = std::thread::Builder::new().name("journal".to_owned());
+    let keeper = keeper.spawn(move || keep_all(&keeping, &waiting, &kept)).expect("the system starts a thread");
+    let polled = poll(access, &shared, settings, stop);
+    // It shares the sending end of its own work, so that it has to be told.
+    let _ = shared.work.send(Work::End);
+    keeper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let failure = locked(&shared.failure).take();
+    polled?;
+    failure.map_or(Ok(()), |failure| Err(failure.into()))
+}
+
+fn poll(access: &Access, shared: &Arc<Shared>, settings: &Settings, stop: &AtomicBool) -> Result<(), StreamError> {
+    let (taker, releaser) = (shared.clone(), shared.clone());
+    let owner = Owner {
+        take: Box::new(move |partition, watermarks| taker.take(partition, watermarks)),
+        release: Box::new(move |partitions, is_lost| releaser.release(partitions, is_lost)),
+    };
+    let member = Member::join(access, &settings.topic, &settings.group, owner)?;
+    shared.counters.is_joined.store(true, Ordering::Relaxed);
+    let tags = Tags::default();
+    let mut looked = Instant::now();
+    let mut unreadable_in_a_row = 0;
+    while !stop.load(Ordering::Relaxed) && locked(&shared.failure).is_none() {
+        match member.next(POLLED_EVERY) {
+            Next::Message(message) => {
+                unreadable_in_a_row = 0;
+                shared.add(&tags, &message, settings);
+            }
+            Next::End(partition) => shared.note_end(partition),
+            Next::Nothing => {}
+            Next::OutOfRange => shared.begin_anew(&member),
+            Next::Unreadable(code) => {
+                unreadable_in_a_row += 1;
+                shared.counters.reject(|| tracing::warn!(%code, "a set of messages cannot be read"));
+                shared.step_over(&member, unreadable_in_a_row);
+            }
+            Next::Trouble(code) => tracing::warn!(%code, "the brokers are in trouble: trying again"),
+        }
+        if looked.elapsed() >= POLLED_EVERY {
+            looked = Instant::now();
+            shared.keep_due(settings);
+            shared.go_back(&member);
+            shared.note_lag(&member);
+        }
+    }
+    // The member leaves the group by its end, and gives back its partitions before.
+    drop(member);
+    Ok(())
+}
+
+impl Shared {
+    fn new_generation(&self) -> u64 {
+        let mut last = locked(&self.generations);
+        *last += 1;
+        *last
+    }
+
+    /// Returns where the journal says that a partition goes on: its epoch and offset.
+    fn position(&self, partition: i32) -> Result<(u32, i64), StoreError> {
+        let Some(last) = self.store.last_segment(&self.topic, partition)? else { return Ok((0, 0)) };
+        let index = self.store.segment_index(&last)?;
+        // Nobody deletes the last segment of a partition.
+        Ok((last.epoch, index.map_or(last.first_offset, |index| index.next_offset)))
+    }
+
+    fn take(&self, partition: i32, watermarks: Watermarks) -> Option<i64> {
+        match self.position(partition) {
+            Ok((epoch, offset)) => {
+                let (epoch, offset) = self.fitted(partition, (epoch, offset), watermarks);
+                self.own(partition, epoch, offset);
+                Some(offset)
+            }
+            Err(error) => {
+                locked(&self.failure).get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    /// Fits a position to what the broker holds.
+    fn fitted(&self, partition: i32, (epoch, offset): (u32, i64), watermarks: Watermarks) -> (u32, i64) {
+        if offset > watermarks.high {
+            tracing::warn!(partition, offset, high = watermarks.high, "the topic was made anew: it begins anew");
+            return (epoch + 1, watermarks.low);
+        }
+        if offset < watermarks.low && watermarks.low < watermarks.high {
+            let count = watermarks.low - offset;
+            // The first reading of a topic whose beginning is long gone has lost nothing.
+            if (epoch, offset) != (0, 0) {
+                self.counters.lost_messages_count.fetch_add(count as u64, Ordering::Relaxed);
+                tracing::warn!(partition, count, "the broker deleted messages before they were read");
+            }
+            return (epoch, watermarks.low);
+        }
+        (epoch, offset)
+    }
+
+    fn own(&self, partition: i32, epoch: u32, offset: i64) {
+        let owned = Owned {
+            epoch,
+            generation: self.new_generation(),
+            next_offset: offset,
+            draft_offset: offset,
+            draft: SegmentDraft::default(),
+            draft_since: Instant::now(),
+            is_at_end: false,
+            waiting_count: 0,
+        };
+        locked(&self.counters.at_end).remove(&partition);
+        let mut all = locked(&self.owned);
+        all.insert(partition, owned);
+        *locked(&self.counters.owned) = all.keys().copied().collect();
+    }
+
+    fn release(&self, partitions: &[i32], is_lost: bool) {
+        // What was lost may be read by another already: then its place is taken, and ours is not kept.
+        if !is_lost {
+            for partition in partitions {
+                self.keep(*partition);
+            }
+            self.wait();
+        }
+        let mut all = locked(&self.owned);
+        all.retain(|partition, _| !partitions.contains(partition));
+        *locked(&self.counters.owned) = all.keys().copied().collect();
+    }
+
+    fn add(&self, tags: &Tags, message: &BorrowedMessage, settings: &Settings) {
+        let (partition, offset) = (message.partition(), message.offset());
+        let mut all = locked(&self.owned);
+        let Some(owned) = all.get_mut(&partition).filter(|owned| offset >= owned.next_offset) else { return };
+        owned.next_offset = offset + 1;
+        if std::mem::take(&mut owned.is_at_end) {
+            locked(&self.counters.at_end).remove(&partition);
+        }
+        if owned.draft.is_empty() {
+            owned.draft_since = Instant::now();
+        }
+        let payload = message.payload().unwrap_or_default();
+        match tags.record(message, &self.topic) {
+            Ok(Record::Lines { run, pod, first_line, about, end }) => {
+                owned.draft.append(run, pod, Some(first_line), payload, Marks { about, end });
+            }
+            Ok(Record::Point { run, pod }) => {
+                let pod = if pod.is_empty() { &self.topic } else { &*pod };
+                owned.draft.append(&run, pod, None, payload, Marks::default());
+            }
+            Err(reason) => {
+                self.counters.reject(|| tracing::warn!(partition, offset, reason, "a message is none of k6's"));
+            }
+        }
+        let counters = &self.counters;
+        counters.messages_count.fetch_add(1, Ordering::Relaxed);
+        counters.bytes_count.fetch_add(payload.len() as u64, Ordering::Relaxed);
+        if owned.draft.bytes >= settings.commit_bytes {
+            drop(all);
+            self.keep(partition);
+        }
+    }
+
+    fn note_end(&self, partition: i32) {
+        if let Some(owned) = locked(&self.owned).get_mut(&partition) {
+            owned.is_at_end = true;
+        }
+    }
+
+    fn keep_due(&self, settings: &Settings) {
+        let is_due = |owned: &Owned| {
+            let read = owned.next_offset > owned.draft_offset;
+            // What was only rejected moves the position as well, when there is something to keep.
+            read && !owned.draft.is_empty() && owned.draft_since.elapsed() >= settings.commit_every
+        };
+        let all = locked(&self.owned);
+        // Nobody may believe that there is no more before all is kept.
+        let is_kept = |owned: &Owned| owned.is_at_end && owned.draft.is_empty() && owned.waiting_count == 0;
+        let at_end = all.iter().filter(|(_, owned)| is_kept(owned)).map(|(partition, _)| *partition);
+        locked(&self.counters.at_end).extend(at_end);
+        let due: Vec<i32> = all.iter().filter(|(_, owned)| is_due(owned)).map(|(partition, _)| *partition).collect();
+        drop(all);
+        due.into_iter().for_each(|partition| self.keep(partition));
+    }
+
+    /// Hands a draft to the keeping thread; waits while that has too much to do.
+    fn keep(&self, partition: i32) {
+        let mut all = locked(&self.owned);
+        let Some(owned) = all.get_mut(&partition).filter(|owned| !owned.draft.is_empty()) else { return };
+        let work = Work::Keep {
+            name: SegmentName {
+                topic: self.topic.clone(),
+                partition,
+                epoch: owned.epoch,
+                first_offset: owned.draft_offset,
+            },
+            generation: owned.generation,
+            draft: std::mem::take(&mut owned.draft),
+            next_offset: owned.next_offset,
+        };
+        owned.draft_offset = owned.next_offset;
+        owned.waiting_count += 1;
+        drop(all);
+        // Without a keeping thread there is a failure, which ends the polling.
+        let _ = self.work.send(work);
+    }
+
+    /// Waits until all that was handed over is kept.
+    fn wait(&self) {
+        let (done, is_done) = sync_channel(1);
+        if self.work.send(Work::Done(done)).is_ok() {
+            // The thread that failed answers nobody.
+            let _ = is_done.recv();
+        }
+    }
+
+    /// Begins a partition anew where another process left it.
+    fn go_back(&self, member: &Member) {
+        let taken = std::mem::take(&mut *locked(&self.taken));
+        if taken.is_empty() {
+            return;
+        }
+        let is_taken = |owned: &Owned| taken.contains(&owned.generation);
+        let partitions: Vec<i32> =
+            locked(&self.owned).iter().filter(|(_, owned)| is_taken(owned)).map(|(partition, _)| *partition).collect();
+        for partition in partitions {
+            let watermarks = member.watermarks(partition).unwrap_or(Watermarks { low: 0, high: i64::MAX });
+            if let Some(offset) = self.take(partition, watermarks) {
+                tracing::info!(partition, offset, "another instance had read on: going on behind it");
+                member.seek(partition, offset);
+            }
+        }
+    }
+
+    /// Looks for partitions whose position the broker does not have.
+    fn begin_anew(&self, member: &Member) {
+        let positions: Vec<(i32, u32, i64)> =
+            locked(&self.owned).iter().map(|(partition, owned)| (*partition, owned.epoch, owned.next_offset)).collect();
+        for (partition, epoch, offset) in positions {
+            let Some(watermarks) = member.watermarks(partition) else { continue };
+            let fitted = self.fitted(partition, (epoch, offset), watermarks);
+            if fitted != (epoch, offset) {
+                self.keep(partition);
+                self.own(partition, fitted.0, fitted.1);
+                member.seek(partition, fitted.1);
+            }
+        }
+    }
+
+    /// Goes on behind messages that cannot be read: the first of a set, then twice as many each time, since a broker gives
+    /// the whole set for any offset in it.
+    fn step_over(&self, member: &Member, unreadable_in_a_row: u32) {
+        let positions: Vec<(i32, i64)> =
+            locked(&self.owned).iter().map(|(partition, owned)| (*partition, owned.next_offset)).collect();
+        for (partition, offset) in positions {
+            let Some(watermarks) = member.watermarks(partition) else { continue };
+            if offset >= watermarks.high {
+                continue;
+            }
+            let next = offset.max(watermarks.low) + (1 << unreadable_in_a_row.clamp(1, 20)) / 2;
+            let next = next.min(watermarks.high);
+            // A partition that can be read gives its messages meanwhile: only one that stands still is moved.
+            if let Some(owned) = locked(&self.owned).get_mut(&partition)
+                && owned.next_offset == offset
+            {
+                owned.next_offset = next;
+                self.counters.lost_messages_count.fetch_add((next - offset) as u64, Ordering::Relaxed);
+                member.seek(partition, next);
+            }
+        }
+    }
+
+    fn note_lag(&self, member: &Member) {
+        let high = member.high_offsets();
+        let high = locked(&high);
+        let owned = locked(&self.owned);
+        let lag = owned.iter().map(|(partition, owned)| {
+            let high = high.get(partition).copied().unwrap_or(owned.next_offset);
+            (*partition, (high - owned.next_offset).max(0) as u64)
+        });
+        *locked(&self.counters.lag) = lag.collect();
+    }
+}
+
+fn keep_all(shared: &Shared, waiting: &Receiver<Work>, kept: &Sender<(SegmentName, SegmentIndex)>) {
+    let mut stale = HashSet::new();
+    for work in waiting {
+        let (name, generation, draft, next_offset) = match work {
+            Work::Keep { name, generation, draft, next_offset } => (name, generation, draft, next_offset),
+            Work::Done(done) => {
+                // Who asked may have gone.
+                let _ = done.send(());
+                continue;
+            }
+            Work::End => return,
+        };
+        if stale.contains(&generation) {
+            continue;
+        }
+        let began = Instant::now();
+        match append(shared, &name, draft, next_offset) {
+            Ok(Appended::Kept(index)) => {
+                shared.counters.commits_count.fetch_add(1, Ordering::Relaxed);
+                shared.counters.note_commit(began.elapsed());
+                let partition = name.partition;
+                // The runs are over when the stream stops.
+                let _ = kept.send((name, index));
+                if let Some(owned) = locked(&shared.owned).get_mut(&partition)
+                    && owned.generation == generation
+                {
+                    owned.waiting_count -= 1;
+                }
+            }
+            Ok(Appended::Taken) => {
+                stale.insert(generation);
+                locked(&shared.taken).insert(generation);
+            }
+            Err(error) => {
+                // What comes after it would leave a gap.
+                stale.insert(generation);
+                locked(&shared.failure).get_or_insert(error);
+            }
+        }
+    }
+}
+
+/// Keeps a segment, again and again while the store cannot be written.
+fn append(shared: &Shared, name: &SegmentName, draft: SegmentDraft, next_offset: i64) -> Result<Appended, StoreError> {
+    let encoded = shared.store.encoded_segment(name, draft, next_offset)?;
+    let mut wait = TRIED_AGAIN_AFTER;
+    for _ in 1..TRIES {
+        match shared.store.append_segment(name, &encoded) {
+            Err(error) => {
+                shared.counters.failed_commits_count.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%error, "the store cannot be written: trying again");
+                std::thread::sleep(wait);
+                wait *= 2;
+            }
+            done => return done,
+        }
+    }
+    shared.store.append_segment(name, &encoded)
+}

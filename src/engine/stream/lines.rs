@@ -1,0 +1,338 @@
+//! The lines of one pod, read from the journal as they come, in the order in which the pod wrote them.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use memchr::memchr_iter;
+
+use crate::model::stream::{About, Extent, PodEnd};
+use crate::store::journal::{Lines, Section, SegmentName};
+use crate::store::{Store, StoreError};
+
+/// Sections that are open at once: where lines of minutes are mixed, they are read more than once.
+const OPEN_BYTES_MAX: usize = 48 << 20;
+/// The reader looks this often whether somebody wants it to end.
+const WAKES_EVERY: Duration = Duration::from_millis(200);
+
+/// One pod of a run: what the journal has of it so far.
+#[derive(Debug, Default)]
+pub struct Pod {
+    known: Mutex<Known>,
+    changed: Condvar,
+    /// Lines that came more than once, as far as the reader met them.
+    pub repeated_lines_count: AtomicU64,
+    has_all: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    sections: Vec<Arc<(SegmentName, Section)>>,
+    about: Option<About>,
+    end: Option<PodEnd>,
+    is_numbered: bool,
+    lines_count: u64,
+    ending: Ending,
+}
+
+/// Whether more may come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// Also behind the pod's own end: another pod of the run may still come.
+    #[default]
+    Open,
+    /// All pods are known: each ends where it says.
+    AtEnd,
+    /// Nothing came for long: what is there is all.
+    Quiet,
+}
+
+impl Pod {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn add(&self, name: &SegmentName, section: &Section) {
+        let mut known = self.lock();
+        known.is_numbered |= section.is_numbered;
+        known.lines_count += section.lines_count;
+        known.about = section.about.clone().or(known.about.take());
+        known.end = section.end.clone().or(known.end.take());
+        if section.lines_count > 0 {
+            known.sections.push(Arc::new((name.clone(), section.clone())));
+        }
+        drop(known);
+        self.changed.notify_all();
+    }
+
+    pub fn end_as(&self, ending: Ending) {
+        self.lock().ending = ending;
+        self.changed.notify_all();
+    }
+
+    pub fn about(&self) -> Option<About> {
+        self.lock().about.clone()
+    }
+
+    pub fn end(&self) -> Option<PodEnd> {
+        self.lock().end.clone()
+    }
+
+    pub fn is_numbered(&self) -> bool {
+        self.lock().is_numbered
+    }
+
+    /// Says whether its reader, which has ended, had all that the pod wrote. Of lines that nobody numbered it is never known.
+    pub fn is_whole(&self) -> bool {
+        self.has_all.load(Ordering::Relaxed)
+    }
+
+    /// Lines that the journal holds, repeats among them.
+    pub fn lines_count(&self) -> u64 {
+        self.lock().lines_count
+    }
+
+    /// Waits until something changed since `taken` sections were known.
+    fn wait(&self, taken: usize) {
+        let known = self.lock();
+        if known.sections.len() == taken && known.ending == Ending::Open {
+            // Whoever holds the lock next sees what changed.
+            drop(self.changed.wait_timeout(known, WAKES_EVERY));
+        }
+    }
+}
+
+/// Why the store could not be read, if it could not: what was read until then is not the run.
+pub type Failure = Mutex<Option<StoreError>>;
+
+/// Reads a pod's lines; ends where the pod ended.
+///
+/// Says once, by [`io::ErrorKind::Interrupted`], that it would have to wait.
+pub struct PodLines {
+    store: Arc<Store>,
+    pod: Arc<Pod>,
+    failure: Arc<Failure>,
+    /// Set to end at once: by who wants no more of the run, and here where the store fails.
+    is_dropped: Arc<AtomicBool>,
+    taken: usize,
+    /// By the first line that is still wanted of them.
+    waiting: BTreeMap<(u64, usize), Arc<(SegmentName, Section)>>,
+    open: Vec<Open>,
+    next_line: u64,
+    /// Lines of `open[current]` that are being handed out: from, until.
+    handed: Option<(usize, usize, usize)>,
+    has_paused: bool,
+    lost_lines_count: u64,
+}
+
+/// A section whose lines are at hand.
+struct Open {
+    place: usize,
+    section: Arc<(SegmentName, Section)>,
+    lines: Lines,
+    /// The next extent, and where its bytes begin.
+    next: usize,
+    at: usize,
+}
+
+impl Open {
+    fn extent(&self) -> Option<Extent> {
+        self.lines.extents.get(self.next).copied()
+    }
+
+    fn skip(&mut self) {
+        if let Some(extent) = self.extent() {
+            self.at += extent.bytes as usize;
+            self.next += 1;
+        }
+    }
+}
+
+/// What to do next.
+enum Step {
+    HandOut,
+    Wait,
+    End,
+    /// Lines from here to there never came.
+    Gap(u64),
+    /// Nothing more comes, and the pod did not say that it ended.
+    Silent,
+}
+
+impl PodLines {
+    pub fn new(store: Arc<Store>, pod: Arc<Pod>, failure: Arc<Failure>, is_dropped: Arc<AtomicBool>) -> PodLines {
+        PodLines {
+            store,
+            pod,
+            failure,
+            is_dropped,
+            taken: 0,
+            waiting: BTreeMap::new(),
+            open: Vec::new(),
+            next_line: 0,
+            handed: None,
+            has_paused: false,
+            lost_lines_count: 0,
+        }
+    }
+
+    fn take_new(&mut self) {
+        let known = self.pod.lock();
+        for section in &known.sections[self.taken..] {
+            // Lines that nobody numbered come in the order of the journal.
+            let first = if known.is_numbered { section.1.first_line } else { 0 };
+            self.waiting.insert((first, self.taken), section.clone());
+            self.taken += 1;
+        }
+    }
+
+    /// Finds the next lines, or why there are none.
+    fn step(&mut self) -> Result<Step, StoreError> {
+        self.take_new();
+        if !self.pod.is_numbered() {
+            return self.step_unnumbered();
+        }
+        loop {
+            let next_line = self.next_line;
+            let mut repeated = 0;
+            for open in &mut self.open {
+                while let Some(extent) = open.extent().filter(|extent| extent.end() <= next_line) {
+                    repeated += extent.lines_count;
+                    open.skip();
+                }
+            }
+            self.open.retain(|open| open.extent().is_some());
+            let has_next = |open: &Open| open.extent().is_some_and(|extent| extent.first_line <= next_line);
+            let found = self.open.iter().position(has_next);
+            self.pod.repeated_lines_count.fetch_add(repeated, Ordering::Relaxed);
+            if let Some(found) = found {
+                self.hand_out(found);
+                return Ok(Step::HandOut);
+            }
+            let Some(((first, place), section)) = self.waiting.pop_first() else { break };
+            if first > next_line {
+                self.waiting.insert((first, place), section);
+                break;
+            }
+            if section.1.end_line <= next_line {
+                self.pod.repeated_lines_count.fetch_add(section.1.lines_count, Ordering::Relaxed);
+                continue;
+            }
+            self.make_room();
+            let lines = self.store.lines_of(&section.0, &section.1)?;
+            self.open.push(Open { place, section, lines, next: 0, at: 0 });
+        }
+        let (ending, end) = {
+            let known = self.pod.lock();
+            if known.sections.len() > self.taken {
+                return Ok(Step::Wait);
+            }
+            (known.ending, known.end.clone())
+        };
+        let next_known = self.open.iter().filter_map(|open| open.extent().map(|extent| extent.first_line)).min();
+        let next_known = next_known.into_iter().chain(self.waiting.first_key_value().map(|(key, _)| key.0)).min();
+        let is_whole = end.is_some_and(|end| end.lines_count <= self.next_line);
+        Ok(match (ending, is_whole, next_known) {
+            (Ending::Open, ..) | (Ending::AtEnd, false, _) => Step::Wait,
+            (_, true, _) => Step::End,
+            (Ending::Quiet, false, Some(next)) => Step::Gap(next),
+            (Ending::Quiet, false, None) => Step::Silent,
+        })
+    }
+
+    fn step_unnumbered(&mut self) -> Result<Step, StoreError> {
+        let Some(((_, place), section)) = self.waiting.pop_first() else {
+            let is_over = self.pod.lock().ending != Ending::Open;
+            return Ok(if is_over { Step::End } else { Step::Wait });
+        };
+        let lines = self.store.lines_of(&section.0, &section.1)?;
+        let until = lines.bytes.len();
+        self.next_line += section.1.lines_count;
+        self.open = vec![Open { place, section, lines, next: 0, at: 0 }];
+        self.handed = Some((0, 0, until));
+        Ok(Step::HandOut)
+    }
+
+    /// Hands out the rest of an extent that holds the next line.
+    fn hand_out(&mut self, index: usize) {
+        let open = &mut self.open[index];
+        let Some(extent) = open.extent() else { return };
+        let bytes = &open.lines.bytes[open.at..open.at + extent.bytes as usize];
+        let repeated = (self.next_line - extent.first_line) as usize;
+        let from = match repeated {
+            0 => 0,
+            lines => memchr_iter(b'\n', bytes).nth(lines - 1).map_or(bytes.len(), |end| end + 1),
+        };
+        self.pod.repeated_lines_count.fetch_add(repeated as u64, Ordering::Relaxed);
+        let mut until = open.at + bytes.len();
+        // The last line of a pod that was killed travels with an end that it never had.
+        let end = self.pod.lock().end.clone();
+        if end.is_some_and(|end| end.is_cut && end.lines_count == extent.end()) {
+            until -= 1;
+        }
+        self.handed = Some((index, open.at + from, until));
+        open.skip();
+        self.next_line = extent.end();
+    }
+
+    /// Closes the open section whose lines are wanted last, if there is too much open.
+    fn make_room(&mut self) {
+        while self.open.iter().map(|open| open.lines.bytes.len()).sum::<usize>() > OPEN_BYTES_MAX {
+            let first = |open: &Open| open.extent().map_or(u64::MAX, |extent| extent.first_line);
+            let Some(last) = (0..self.open.len()).max_by_key(|index| first(&self.open[*index])) else { return };
+            let open = self.open.swap_remove(last);
+            self.waiting.insert((first(&open), open.place), open.section);
+        }
+    }
+}
+
+impl Read for PodLines {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.is_dropped.load(Ordering::Relaxed) {
+                return Ok(0);
+            }
+            if let Some((index, from, until)) = self.handed {
+                let length = buffer.len().min(until - from);
+                buffer[..length].copy_from_slice(&self.open[index].lines.bytes[from..from + length]);
+                self.handed = Some((index, from + length, until)).filter(|(_, from, until)| from < until);
+                if length > 0 {
+                    self.has_paused = false;
+                    return Ok(length);
+                }
+            }
+            let step = self.step().map_err(|error| {
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                self.is_dropped.store(true, Ordering::Relaxed);
+                io::Error::other("the store could not be read")
+            })?;
+            match step {
+                Step::HandOut => {}
+                Step::End if self.lost_lines_count > 0 => {
+                    return Err(io::Error::other(format!("{} lines never came", self.lost_lines_count)));
+                }
+                Step::End => {
+                    self.pod.has_all.store(self.pod.is_numbered(), Ordering::Relaxed);
+                    return Ok(0);
+                }
+                Step::Gap(next) => {
+                    self.lost_lines_count += next - self.next_line;
+                    self.next_line = next;
+                }
+                Step::Silent => return Err(io::Error::other(silent(self.lost_lines_count))),
+                Step::Wait if !self.has_paused => {
+                    self.has_paused = true;
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                Step::Wait => self.pod.wait(self.taken),
+            }
+        }
+    }
+}
+
+fn silent(lost_lines_count: u64) -> String {
+    let lost = if lost_lines_count > 0 { format!("{lost_lines_count} lines never came, and ") } else { String::new() };
+    format!("{lost}the pod fell silent without saying that it had ended")
+}

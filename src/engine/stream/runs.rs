@@ -1,0 +1,404 @@
+//! The runs of a stream: which there are, whose they are, when they end, and what is done then.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::thread::{Builder, Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::engine::{self, EngineError, Keep, Request};
+use crate::ingest::input::{self, Input};
+use crate::model::report::AnalysisReport;
+use crate::model::run::{RunLabels, SourceKind};
+use crate::model::time::Timestamp;
+use crate::store::journal::{Reported, SegmentIndex, SegmentName};
+use crate::store::retention::{Deletion, Part};
+use crate::store::{Store, StoreError};
+
+use super::lines::{Ending, Failure, Pod, PodLines};
+use super::{Door, Settings, StreamError, Told};
+
+const LOOKED_EVERY: Duration = Duration::from_millis(100);
+/// How often the store is asked what other instances have kept.
+const LISTED_EVERY: Duration = Duration::from_secs(1);
+/// Lines of a run that ended in silence are kept so long, in case that the rest comes.
+const SILENT_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// A run of which the journal has something.
+#[derive(Debug)]
+struct Run {
+    pods: BTreeMap<String, Arc<Pod>>,
+    partitions: BTreeSet<i32>,
+    /// When something of it came last.
+    latest: Instant,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// It is not ours, or waits for its turn.
+    Waits,
+    /// A thread of `Work` reads it.
+    Read,
+    Reported(Reported),
+}
+
+/// A run that is read and judged.
+struct Work<'scope> {
+    run: String,
+    pods: Vec<(String, Arc<Pod>)>,
+    is_dropped: Arc<AtomicBool>,
+    exit_code: Arc<OnceLock<i32>>,
+    thread: ScopedJoinHandle<'scope, Result<AnalysisReport, EngineError>>,
+}
+
+struct Runs<'d> {
+    store: &'d Arc<Store>,
+    settings: &'d Settings,
+    door: &'d Door<'d>,
+    runs: HashMap<String, Run>,
+    seen: HashSet<SegmentName>,
+    /// Runs by segment, for its deletion; the last segment of each partition.
+    by_segment: BTreeMap<SegmentName, Vec<String>>,
+}
+
+/// Looks after the runs until `is_over` is set.
+pub fn look_after(
+    store: &Arc<Store>,
+    settings: &Settings,
+    door: &Door,
+    segments: Receiver<(SegmentName, SegmentIndex)>,
+    is_over: &AtomicBool,
+) -> Result<(), StreamError> {
+    let mut runs =
+        Runs { store, settings, door, runs: HashMap::new(), seen: HashSet::new(), by_segment: BTreeMap::new() };
+    std::thread::scope(|scope| {
+        let mut works: Vec<Work> = Vec::new();
+        let mut looked = || -> Result<(), StreamError> {
+            let mut listed = None;
+            while !is_over.load(Ordering::Relaxed) {
+                match segments.recv_timeout(LOOKED_EVERY) {
+                    Ok((name, index)) => runs.take(name, &index)?,
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOKED_EVERY),
+                }
+                while let Ok((name, index)) = segments.try_recv() {
+                    runs.take(name, &index)?;
+                }
+                if listed.is_none_or(|listed: Instant| listed.elapsed() >= LISTED_EVERY) {
+                    listed = Some(Instant::now());
+                    runs.list()?;
+                    runs.ask_for_reports()?;
+                    runs.delete_segments()?;
+                }
+                runs.look(scope, &mut works)?;
+                if settings.is_until_idle && works.is_empty() && runs.is_idle() {
+                    return Ok(());
+                }
+            }
+            Ok(())
+        };
+        let result = looked();
+        for work in works {
+            work.is_dropped.store(true, Ordering::Relaxed);
+        }
+        result
+    })
+}
+
+impl<'d> Runs<'d> {
+    /// Takes the segments that other instances, or earlier lives of this one, have kept.
+    fn list(&mut self) -> Result<(), StreamError> {
+        let names = self.store.segments(&self.settings.topic)?;
+        for name in &names {
+            if !self.seen.contains(name)
+                && let Some(index) = self.store.segment_index(name)?
+            {
+                self.take(name.clone(), &index)?;
+            }
+        }
+        let names: HashSet<SegmentName> = names.into_iter().collect();
+        // What is gone is only remembered for as long as somebody could still list it.
+        self.seen.retain(|name| names.contains(name) || self.by_segment.contains_key(name));
+        Ok(())
+    }
+
+    fn take(&mut self, name: SegmentName, index: &SegmentIndex) -> Result<(), StreamError> {
+        if !self.seen.insert(name.clone()) {
+            return Ok(());
+        }
+        let mut of_segment = Vec::new();
+        for section in &index.sections {
+            let run = match self.runs.get_mut(&section.run) {
+                Some(run) => run,
+                None => {
+                    let reported = self.store.reported(&self.settings.topic, &section.run)?;
+                    let state = reported.map_or(State::Waits, State::Reported);
+                    self.runs.entry(section.run.clone()).or_insert(Run {
+                        pods: BTreeMap::new(),
+                        partitions: BTreeSet::new(),
+                        latest: Instant::now(),
+                        state,
+                    })
+                }
+            };
+            run.latest = Instant::now();
+            run.partitions.insert(name.partition);
+            if !matches!(&run.state, State::Reported(reported) if reported.is_whole) {
+                run.pods.entry(section.pod.clone()).or_default().add(&name, section);
+            }
+            of_segment.push(section.run.clone());
+        }
+        self.by_segment.insert(name, of_segment);
+        Ok(())
+    }
+
+    /// Ends what has ended, and starts what is ours.
+    fn look<'scope>(
+        &mut self,
+        scope: &'scope Scope<'scope, '_>,
+        works: &mut Vec<Work<'scope>>,
+    ) -> Result<(), StreamError>
+    where
+        'd: 'scope,
+    {
+        let mut index = 0;
+        while index < works.len() {
+            if works[index].thread.is_finished() {
+                let work = works.swap_remove(index);
+                self.finish(work)?;
+            } else {
+                self.look_at(&works[index]);
+                index += 1;
+            }
+        }
+        let owned = self.door.counters.owned_partitions();
+        let mut waiting: Vec<&String> =
+            self.runs.iter().filter(|(_, run)| self.is_due(run, &owned)).map(|(key, _)| key).collect();
+        waiting.sort_by_key(|key| self.runs[*key].latest);
+        let waiting: Vec<String> = waiting.into_iter().cloned().collect();
+        for key in waiting {
+            if works.len() >= self.settings.runs_at_once {
+                break;
+            }
+            works.push(self.start(scope, key));
+        }
+        let open = self.runs.values().filter(|run| !matches!(run.state, State::Reported(_))).count();
+        self.door.counters.open_runs_count.store(open as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Says whether a run is ours to read, and can be begun.
+    fn is_due(&self, run: &Run, owned: &BTreeSet<i32>) -> bool {
+        let is_ours = run.partitions.first().is_some_and(|lowest| owned.contains(lowest));
+        let has_more = match &run.state {
+            State::Waits => true,
+            State::Read => false,
+            State::Reported(reported) => !reported.is_whole && run.lines_count() > reported.lines_count,
+        };
+        let pods_count = run.pods.values().filter_map(|pod| pod.about()?.pods_count).max();
+        let is_numbered = run.pods.values().any(|pod| pod.is_numbered());
+        let is_known = match pods_count {
+            Some(count) => run.pods.len() >= count as usize,
+            None => !is_numbered || run.pods.values().any(|pod| pod.about().is_some()),
+        };
+        is_ours && has_more && (is_known || self.is_quiet(run))
+    }
+
+    fn is_quiet(&self, run: &Run) -> bool {
+        // While there is more to read, a part of the run may lie in it.
+        let counters = &self.door.counters;
+        counters.are_at_end(&counters.owned_partitions()) && run.latest.elapsed() >= self.settings.quiet
+    }
+
+    fn start<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, key: String) -> Work<'scope>
+    where
+        'd: 'scope,
+    {
+        let run = self.runs.get_mut(&key).expect("the run was found by this key");
+        run.state = State::Read;
+        let mut pods: Vec<(String, Arc<Pod>)> =
+            run.pods.iter().map(|(name, pod)| (name.clone(), pod.clone())).collect();
+        pods.sort_by_key(|(name, pod)| (pod.about().map_or(u32::MAX, |about| about.place), name.clone()));
+        pods.iter().for_each(|(_, pod)| pod.end_as(Ending::Open));
+        let labels = pods.iter().find_map(|(_, pod)| pod.about()).map(|about| about.labels).unwrap_or_default();
+        let labels = with_defaults(labels, &self.settings.labels);
+        (self.door.tell)(Told::Began { run: &key, labels: &labels });
+        let (is_dropped, exit_code) = (Arc::new(AtomicBool::new(false)), Arc::new(OnceLock::new()));
+        let mut request = (self.door.request)(labels);
+        request.k6_exit_code = exit_code.clone();
+        request.is_dropped = Some(is_dropped.clone());
+        let (store, of_thread) = (self.store.clone(), pods.clone());
+        let named = Builder::new().name("run".to_owned());
+        let thread =
+            named.spawn_scoped(scope, move || judge(&store, &of_thread, request)).expect("the system starts a thread");
+        Work { run: key, pods, is_dropped, exit_code, thread }
+    }
+
+    /// Tells a run under way what has become known: that all of its pods are there, that it ended, or that it is not ours.
+    fn look_at(&self, work: &Work) {
+        let Some(run) = self.runs.get(&work.run) else { return };
+        let owned = self.door.counters.owned_partitions();
+        let is_ours = run.partitions.first().is_some_and(|lowest| owned.contains(lowest));
+        // With a pod more, the run is read anew: its place among the others is known only now.
+        if !is_ours || run.pods.len() > work.pods.len() {
+            work.is_dropped.store(true, Ordering::Relaxed);
+            return;
+        }
+        let ends: Option<Vec<_>> = work.pods.iter().map(|(_, pod)| pod.end()).collect();
+        let pods_count = work.pods.iter().filter_map(|(_, pod)| pod.about()?.pods_count).max();
+        let is_complete = pods_count.is_some_and(|count| work.pods.len() >= count as usize);
+        if let Some(ends) = ends {
+            if let Some(code) = ends.iter().filter_map(|end| end.k6_exit_code).max() {
+                // The same each time.
+                let _ = work.exit_code.set(code);
+            }
+            if is_complete {
+                work.pods.iter().for_each(|(_, pod)| pod.end_as(Ending::AtEnd));
+            }
+        }
+        if self.is_quiet(run) {
+            work.pods.iter().for_each(|(_, pod)| pod.end_as(Ending::Quiet));
+        }
+    }
+
+    fn finish(&mut self, work: Work) -> Result<(), StreamError> {
+        let result = work.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let Some(run) = self.runs.get_mut(&work.run) else { return Ok(()) };
+        let (report, reason) = match result {
+            Ok(report) => (Some(report), None),
+            Err(error @ EngineError::NothingRead { .. }) => (None, Some(error.to_string())),
+            Err(EngineError::Dropped) => {
+                run.state = State::Waits;
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let lines_count = run.lines_count();
+        let run_id = report.as_ref().map(|report| report.run.id.clone());
+        let is_whole = work.pods.iter().all(|(_, pod)| pod.is_whole());
+        let earlier = self.store.reported(&self.settings.topic, &work.run)?.and_then(|earlier| earlier.run_id);
+        let repeated = work.pods.iter().map(|(_, pod)| pod.repeated_lines_count.swap(0, Ordering::Relaxed));
+        let counters = &self.door.counters;
+        counters.repeated_lines_count.fetch_add(repeated.sum(), Ordering::Relaxed);
+        counters.reports_count.fetch_add(1, Ordering::Relaxed);
+        (self.door.tell)(Told::Reported { run: &work.run, report: report.as_ref(), reason });
+        let at = SystemTime::now().into();
+        let reported = Reported { run: work.run, run_id, is_whole, lines_count, at };
+        self.store.note_reported(&self.settings.topic, &reported)?;
+        if let Some(earlier) = earlier.filter(|earlier| Some(earlier) != reported.run_id.as_ref()) {
+            self.delete_run(&earlier)?;
+        }
+        if let Some(run) = self.runs.get_mut(&reported.run) {
+            run.note(reported);
+        }
+        Ok(())
+    }
+
+    /// Deletes the report of less than what came until now.
+    fn delete_run(&self, run_id: &str) -> Result<(), StoreError> {
+        let Some(manifest) = self.store.manifest_of(run_id)? else { return Ok(()) };
+        let deletion = Deletion { manifest, part: Part::Run, age_days: 0.0, bytes: 0 };
+        self.store.delete(&deletion).map(drop)
+    }
+
+    /// Asks whether others have reported what waits here.
+    fn ask_for_reports(&mut self) -> Result<(), StoreError> {
+        for (key, run) in &mut self.runs {
+            if matches!(run.state, State::Waits)
+                && run.latest.elapsed() >= LISTED_EVERY
+                && let Some(reported) = self.store.reported(&self.settings.topic, key)?
+            {
+                run.note(reported);
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the segments of our partitions that no run needs any more, but the last of each.
+    fn delete_segments(&mut self) -> Result<(), StoreError> {
+        let owned = self.door.counters.owned_partitions();
+        let now = Timestamp::from(SystemTime::now());
+        let is_done = |key: &String| self.runs.get(key).is_none_or(|run| run.is_done(now));
+        let mut gone = Vec::new();
+        let mut names = self.by_segment.iter().peekable();
+        while let Some((name, runs)) = names.next() {
+            let is_last = names.peek().is_none_or(|(next, _)| next.partition != name.partition);
+            if !is_last && owned.contains(&name.partition) && runs.iter().all(is_done) {
+                gone.push(name.clone());
+            }
+        }
+        for name in gone {
+            self.store.delete_segment(&name)?;
+            self.by_segment.remove(&name);
+        }
+        Ok(())
+    }
+
+    /// Says whether all that the topic holds for us was read, and every run of it is reported.
+    fn is_idle(&self) -> bool {
+        let owned = self.door.counters.owned_partitions();
+        let all_read = !owned.is_empty() && self.door.counters.are_at_end(&owned);
+        let now = |run: &Run| matches!(&run.state, State::Reported(reported) if run.lines_count() <= reported.lines_count || reported.is_whole);
+        all_read && self.runs.values().all(now)
+    }
+}
+
+impl Run {
+    fn note(&mut self, reported: Reported) {
+        if reported.is_whole {
+            // Whatever comes of it now has come before.
+            self.pods.clear();
+        }
+        self.state = State::Reported(reported);
+    }
+
+    /// Says whether nobody needs its lines any more.
+    fn is_done(&self, now: Timestamp) -> bool {
+        match &self.state {
+            State::Reported(reported) => {
+                reported.is_whole || now.seconds_since(reported.at) > SILENT_KEPT.as_secs_f64()
+            }
+            State::Waits | State::Read => false,
+        }
+    }
+
+    fn lines_count(&self) -> u64 {
+        self.pods.values().map(|pod| pod.lines_count()).sum()
+    }
+}
+
+/// Reads a run's pods to their end, keeps and judges it.
+fn judge(store: &Arc<Store>, pods: &[(String, Arc<Pod>)], request: Request) -> Result<AnalysisReport, EngineError> {
+    let stop = request.is_dropped.clone().unwrap_or_default();
+    let failure = Arc::new(Failure::default());
+    let decoders = (std::thread::available_parallelism().map_or(1, usize::from) / pods.len()).max(1);
+    let input = |(name, pod): &(String, Arc<Pod>)| {
+        let lines = PodLines::new(store.clone(), pod.clone(), failure.clone(), stop.clone());
+        Input::Samples(input::of_lines(name.clone(), SourceKind::Kafka, Box::new(lines), decoders, stop.clone()))
+    };
+    let inputs = pods.iter().map(input).collect();
+    let keep = Keep::begin(store, SystemTime::now().into());
+    let _claim = store.claim(&keep.attempt)?;
+    let result = engine::analyze(inputs, &request, Some(keep), &AtomicBool::new(false));
+    match failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(failure) => Err(failure.into()),
+        None => Ok(result?.report),
+    }
+}
+
+/// Fills what the producer does not say.
+fn with_defaults(labels: RunLabels, defaults: &RunLabels) -> RunLabels {
+    let mut tags = defaults.tags.clone();
+    tags.extend(labels.tags);
+    RunLabels {
+        test: labels.test.or_else(|| defaults.test.clone()),
+        environment: labels.environment.or_else(|| defaults.environment.clone()),
+        commit: labels.commit.or_else(|| defaults.commit.clone()),
+        branch: labels.branch.or_else(|| defaults.branch.clone()),
+        pull_request: labels.pull_request.or_else(|| defaults.pull_request.clone()),
+        ci_url: labels.ci_url.or_else(|| defaults.ci_url.clone()),
+        tags,
+    }
+}

@@ -1,0 +1,102 @@
+//! How brokers are reached: addresses, TLS, and who one is.
+
+use std::path::PathBuf;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+
+/// How passwords are told to a broker. Without TLS, `Plain` sends them readably.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    Plain,
+    ScramSha256,
+    ScramSha512,
+}
+
+impl Mechanism {
+    fn name(self) -> &'static str {
+        match self {
+            Mechanism::Plain => "PLAIN",
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
+            Mechanism::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+/// A name and its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    pub mechanism: Mechanism,
+    pub user: String,
+    pub password: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Login({:?}, {})", self.mechanism, self.user)
+    }
+}
+
+/// TLS: by the system's certificates unless another authority is named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    pub ca_file: Option<PathBuf>,
+    pub certificate_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// `host:port`, separated by commas.
+    pub brokers: String,
+    /// None: not encrypted.
+    pub tls: Option<Tls>,
+    pub login: Option<Login>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    #[error("the brokers or the options for them are wrong")]
+    Options(#[source] KafkaError),
+    #[error("failed to ask the brokers {brokers} for topic {topic}: is the address right, and a broker running?")]
+    Unreachable {
+        brokers: String,
+        topic: String,
+        #[source]
+        cause: KafkaError,
+    },
+    #[error("the brokers {brokers} have no topic {topic}: create it, or name another by --topic")]
+    NoTopic { brokers: String, topic: String },
+}
+
+impl Access {
+    /// Returns what both ends are made with.
+    pub(super) fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", &self.brokers).set("client.id", "tidemark");
+        let protocol = match (&self.tls, &self.login) {
+            (None, None) => "plaintext",
+            (Some(_), None) => "ssl",
+            (None, Some(_)) => "sasl_plaintext",
+            (Some(_), Some(_)) => "sasl_ssl",
+        };
+        client.set("security.protocol", protocol);
+        let files = self.tls.iter().flat_map(|tls| {
+            [
+                ("ssl.ca.location", &tls.ca_file),
+                ("ssl.certificate.location", &tls.certificate_file),
+                ("ssl.key.location", &tls.key_file),
+            ]
+        });
+        for (name, file) in files {
+            if let Some(file) = file {
+                client.set(name, file.to_string_lossy());
+            }
+        }
+        if let Some(login) = &self.login {
+            client.set("sasl.mechanism", login.mechanism.name());
+            client.set("sasl.username", &login.user).set("sasl.password", &login.password);
+        }
+        client
+    }
+}

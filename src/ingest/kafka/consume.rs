@@ -1,0 +1,211 @@
+//! One member of a consumer group: messages of the partitions that it owns, from where their owner says.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::access::{Access, AccessError};
+
+/// A member that died is noticed after so long: the least that brokers allow by default.
+const SESSION_MILLISECONDS: &str = "6000";
+const HEARTBEAT_MILLISECONDS: &str = "1500";
+/// Of each partition, read ahead: enough for a second, so that a restart with any lag takes no more memory.
+const READ_AHEAD_KILOBYTES: &str = "8192";
+const FETCH_BYTES: &str = "2097152";
+const STATISTICS_MILLISECONDS: &str = "2000";
+/// A topic that was deleted, or made anew, is noticed after so long.
+const METADATA_MILLISECONDS: &str = "5000";
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// The first and the next offset of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermarks {
+    pub low: i64,
+    pub high: i64,
+}
+
+/// Who keeps the positions. Both are called within `Member::next`.
+pub struct Owner {
+    /// Says where a partition begins that is ours from now on; none: it cannot be said, and why is kept by the owner.
+    pub take: Box<dyn Fn(i32, Watermarks) -> Option<i64> + Send + Sync>,
+    /// Keeps what was read of partitions that go to another member. `true`: they are lost already, and another may read them.
+    pub release: Box<dyn Fn(&[i32], bool) + Send + Sync>,
+}
+
+struct Group {
+    topic: String,
+    owner: Owner,
+    /// By partition, what the broker holds next.
+    high: Arc<Mutex<BTreeMap<i32, i64>>>,
+}
+
+impl ClientContext for Group {
+    fn stats(&self, statistics: Statistics) {
+        let Some(topic) = statistics.topics.get(&self.topic) else { return };
+        let mut high = self.high.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = topic.partitions.values().filter(|partition| partition.partition >= 0 && partition.hi_offset >= 0);
+        high.extend(known.map(|partition| (partition.partition, partition.hi_offset)));
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is called an error, too.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
+        tracing::warn!(%error, reason, "the brokers are in trouble");
+    }
+}
+
+impl ConsumerContext for Group {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions: Vec<i32> = list.elements_for_topic(&self.topic).iter().map(|one| one.partition()).collect();
+        if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            tracing::info!(?partitions, "partitions were given to this instance");
+            for partition in &partitions {
+                let begin = consumer
+                    .fetch_watermarks(&self.topic, *partition, ANSWER_WITHIN)
+                    .map(|(low, high)| Watermarks { low, high });
+                // Without an answer the position stands: an offset that does not exist is told by the broker later.
+                let begin = begin.unwrap_or(Watermarks { low: 0, high: i64::MAX });
+                if let Some(offset) = (self.owner.take)(*partition, begin)
+                    && let Err(error) = list.set_partition_offset(&self.topic, *partition, Offset::Offset(offset))
+                {
+                    tracing::warn!(partition, %error, "a partition's position could not be set");
+                }
+            }
+            if let Err(error) = consumer.incremental_assign(list) {
+                tracing::warn!(%error, "partitions could not be taken");
+            }
+        } else {
+            let is_lost = consumer.assignment_lost();
+            tracing::info!(?partitions, is_lost, "partitions go to another instance");
+            (self.owner.release)(&partitions, is_lost);
+            if let Err(error) = consumer.incremental_unassign(list) {
+                tracing::warn!(%error, "partitions could not be given back");
+            }
+        }
+    }
+}
+
+/// What came next.
+pub enum Next<'m> {
+    Message(BorrowedMessage<'m>),
+    /// All that a partition holds was read.
+    End(i32),
+    Nothing,
+    /// A position that the broker does not have: the topic was made anew, or what was there is deleted.
+    OutOfRange,
+    /// What one message, or a set of them, cannot be read for; of which partition is not told.
+    Unreadable(RDKafkaErrorCode),
+    /// The brokers are in trouble, or the topic is away: it may come back.
+    Trouble(RDKafkaErrorCode),
+}
+
+/// A member of the group.
+pub struct Member {
+    consumer: BaseConsumer<Group>,
+    topic: String,
+    high: Arc<Mutex<BTreeMap<i32, i64>>>,
+}
+
+impl Member {
+    /// Joins the group; partitions come while `next` is called.
+    pub fn join(access: &Access, topic: &str, group: &str, owner: Owner) -> Result<Member, AccessError> {
+        let high = Arc::<Mutex<BTreeMap<i32, i64>>>::default();
+        let context = Group { topic: topic.to_owned(), owner, high: high.clone() };
+        let mut client = access.client();
+        client
+            .set("group.id", group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "true")
+            .set("session.timeout.ms", SESSION_MILLISECONDS)
+            .set("heartbeat.interval.ms", HEARTBEAT_MILLISECONDS)
+            .set("queued.max.messages.kbytes", READ_AHEAD_KILOBYTES)
+            .set("fetch.message.max.bytes", FETCH_BYTES)
+            .set("statistics.interval.ms", STATISTICS_MILLISECONDS)
+            .set("topic.metadata.refresh.interval.ms", METADATA_MILLISECONDS);
+        let consumer: BaseConsumer<Group> = client.create_with_context(context).map_err(AccessError::Options)?;
+        let member = Member { consumer, topic: topic.to_owned(), high };
+        member.partitions_count(&access.brokers)?;
+        member.consumer.subscribe(&[topic]).map_err(AccessError::Options)?;
+        Ok(member)
+    }
+
+    /// Asks for the topic, so that a wrong address is told at once.
+    fn partitions_count(&self, brokers: &str) -> Result<usize, AccessError> {
+        let (brokers, topic) = (brokers.to_owned(), self.topic.clone());
+        match self.consumer.fetch_metadata(Some(&self.topic), ANSWER_WITHIN) {
+            Ok(metadata) => match metadata.topics().first().filter(|topic| topic.error().is_none()) {
+                Some(known) => Ok(known.partitions().len()),
+                None => Err(AccessError::NoTopic { brokers, topic }),
+            },
+            Err(cause) => Err(AccessError::Unreachable { brokers, topic, cause }),
+        }
+    }
+
+    pub fn next(&self, timeout: Duration) -> Next<'_> {
+        match self.consumer.poll(timeout) {
+            None => Next::Nothing,
+            Some(Ok(message)) => Next::Message(message),
+            Some(Err(KafkaError::PartitionEOF(partition))) => Next::End(partition),
+            Some(Err(error)) => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => Next::OutOfRange,
+                Some(
+                    code @ (RDKafkaErrorCode::BadCompression
+                    | RDKafkaErrorCode::BadMessage
+                    | RDKafkaErrorCode::InvalidMessage
+                    | RDKafkaErrorCode::NotImplemented
+                    | RDKafkaErrorCode::InvalidMessageSize),
+                ) => Next::Unreadable(code),
+                code => Next::Trouble(code.unwrap_or(RDKafkaErrorCode::Unknown)),
+            },
+        }
+    }
+
+    /// Returns what the broker holds of a partition; none when it does not answer.
+    pub fn watermarks(&self, partition: i32) -> Option<Watermarks> {
+        let answer = self.consumer.fetch_watermarks(&self.topic, partition, ANSWER_WITHIN);
+        answer.ok().map(|(low, high)| Watermarks { low, high })
+    }
+
+    /// Goes on at another offset.
+    pub fn seek(&self, partition: i32, offset: i64) {
+        // By a new assignment: `seek` fails on a partition that is not being fetched.
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, partition);
+        let removed = self.consumer.incremental_unassign(&list);
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(&self.topic, partition, Offset::Offset(offset));
+        let result = removed.and(added).and_then(|()| self.consumer.incremental_assign(&list));
+        if let Err(error) = result {
+            tracing::warn!(partition, offset, %error, "a partition's position could not be set");
+        }
+    }
+
+    /// Returns by partition the offset that the broker will give next, as last heard.
+    pub fn high_offsets(&self) -> Arc<Mutex<BTreeMap<i32, i64>>> {
+        self.high.clone()
+    }
+
+    /// Returns the partitions that the topic has now; none when the broker does not answer.
+    pub fn partitions(&self) -> Option<Vec<i32>> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), ANSWER_WITHIN).ok()?;
+        let topic = metadata.topics().first().filter(|topic| topic.error().is_none())?;
+        Some(topic.partitions().iter().map(|partition| partition.id()).collect())
+    }
+}
