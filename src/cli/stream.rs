@@ -27,6 +27,9 @@ pub struct Stream {
     /// Instances with the same group share the work.
     #[arg(long, default_value = "tidemark", value_name = "NAME")]
     group: String,
+    /// What this instance is called: with the same name it goes on at once after it was killed, instead of when its session is over.
+    #[arg(long, env = "TIDEMARK_INSTANCE", value_name = "NAME")]
+    instance: Option<String>,
     /// A run whose pods do not say that they ended has ended after so long without a line.
     #[arg(long, default_value_t = 30.0, value_name = "SECONDS", value_parser = above_zero)]
     quiet_seconds: f64,
@@ -81,6 +84,7 @@ impl Stream {
         let settings = Settings {
             topic: self.kafka.topic(config),
             group: self.group.clone(),
+            instance: self.instance.clone(),
             quiet: Duration::from_secs_f64(self.quiet_seconds),
             commit_every: Duration::from_secs_f64(self.commit_seconds),
             commit_bytes: (self.commit_mib as usize) << 20,

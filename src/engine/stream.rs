@@ -38,6 +38,8 @@ pub struct Settings {
     pub topic: String,
     /// Instances that share the work have the same.
     pub group: String,
+    /// Under which an instance that was killed goes on at once.
+    pub instance: Option<String>,
     /// A run that did not say that it ended has ended after so long without a line.
     pub quiet: Duration,
     /// What was read is kept at least so often, and when there is so much of a partition.

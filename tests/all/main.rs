@@ -33,6 +33,7 @@ mod siblings;
 mod sql;
 mod stand_in;
 mod store_faults;
+mod stream;
 mod tidy;
 mod true_runs;
 mod why;

@@ -1,12 +1,12 @@
 //! The lines of one pod, read from the journal as they come, in the order in which the pod wrote them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter, memmem};
 
 use crate::model::stream::{About, Extent, PodEnd};
 use crate::store::journal::{Lines, Section, SegmentName};
@@ -16,6 +16,9 @@ use crate::store::{Store, StoreError};
 const OPEN_BYTES_MAX: usize = 48 << 20;
 /// The reader looks this often whether somebody wants it to end.
 const WAKES_EVERY: Duration = Duration::from_millis(200);
+
+/// Lines that nobody numbered wait so long for those of another partition, which may be of an earlier time.
+const PARTITION_AWAITED: Duration = Duration::from_secs(2);
 
 /// One pod of a run: what the journal has of it so far.
 #[derive(Debug, Default)]
@@ -117,6 +120,8 @@ pub struct PodLines {
     /// Set to end at once: by who wants no more of the run, and here where the store fails.
     is_dropped: Arc<AtomicBool>,
     taken: usize,
+    /// Of lines that nobody numbered.
+    queues: BTreeMap<i32, Queue>,
     /// By the first line that is still wanted of them.
     waiting: BTreeMap<(u64, usize), Arc<(SegmentName, Section)>>,
     open: Vec<Open>,
@@ -125,6 +130,28 @@ pub struct PodLines {
     handed: Option<(usize, usize, usize)>,
     has_paused: bool,
     lost_lines_count: u64,
+}
+
+/// What one partition has of lines that nobody numbered.
+struct Queue {
+    waiting: VecDeque<Arc<(SegmentName, Section)>>,
+    began: Instant,
+    latest: Instant,
+}
+
+impl Queue {
+    fn new() -> Queue {
+        Queue { waiting: VecDeque::new(), began: Instant::now(), latest: Instant::now() }
+    }
+}
+
+/// Returns the time of the first line, to the second; empty where there is none.
+fn second_of(lines: &[u8]) -> &[u8] {
+    const BEFORE: &[u8] = b"\"time\":\"";
+    const SECOND_BYTES: usize = "2026-01-01T00:00:00".len();
+    let line = &lines[..memchr(b'\n', lines).unwrap_or(lines.len())];
+    let begin = memmem::find(line, BEFORE).map(|at| at + BEFORE.len());
+    begin.and_then(|begin| line.get(begin..begin + SECOND_BYTES)).unwrap_or_default()
 }
 
 /// A section whose lines are at hand.
@@ -169,6 +196,7 @@ impl PodLines {
             failure,
             is_dropped,
             taken: 0,
+            queues: BTreeMap::new(),
             waiting: BTreeMap::new(),
             open: Vec::new(),
             next_line: 0,
@@ -181,9 +209,13 @@ impl PodLines {
     fn take_new(&mut self) {
         let known = self.pod.lock();
         for section in &known.sections[self.taken..] {
-            // Lines that nobody numbered come in the order of the journal.
-            let first = if known.is_numbered { section.1.first_line } else { 0 };
-            self.waiting.insert((first, self.taken), section.clone());
+            if known.is_numbered {
+                self.waiting.insert((section.1.first_line, self.taken), section.clone());
+            } else {
+                let queue = self.queues.entry(section.0.partition).or_insert_with(Queue::new);
+                queue.latest = Instant::now();
+                queue.waiting.push_back(section.clone());
+            }
             self.taken += 1;
         }
     }
@@ -242,16 +274,45 @@ impl PodLines {
         })
     }
 
+    /// Takes the partitions' lines in the order of their seconds: each partition is nearly in order, but one may be read
+    /// long before another.
     fn step_unnumbered(&mut self) -> Result<Step, StoreError> {
-        let Some(((_, place), section)) = self.waiting.pop_first() else {
-            let is_over = self.pod.lock().ending != Ending::Open;
-            return Ok(if is_over { Step::End } else { Step::Wait });
+        let is_open = self.pod.lock().ending == Ending::Open;
+        self.open.retain(|open| open.at < open.lines.bytes.len());
+        let mut is_one_awaited = false;
+        for (partition, queue) in &mut self.queues {
+            if self.open.iter().any(|open| open.section.0.partition == *partition) {
+                continue;
+            }
+            match queue.waiting.pop_front() {
+                Some(section) => {
+                    let lines = self.store.lines_of(&section.0, &section.1)?;
+                    self.open.push(Open { place: 0, section, lines, next: 0, at: 0 });
+                }
+                None => is_one_awaited |= queue.latest.elapsed() < PARTITION_AWAITED,
+            }
+            // The other partitions may only be about to give their first lines.
+            is_one_awaited |= queue.began.elapsed() < PARTITION_AWAITED;
+        }
+        if is_open && is_one_awaited {
+            return Ok(Step::Wait);
+        }
+        let seconds = self.open.iter().map(|open| second_of(&open.lines.bytes[open.at..]));
+        let Some((index, earliest)) = seconds.enumerate().min_by(|(_, one), (_, other)| one.cmp(other)) else {
+            return Ok(if is_open { Step::Wait } else { Step::End });
         };
-        let lines = self.store.lines_of(&section.0, &section.1)?;
-        let until = lines.bytes.len();
-        self.next_line += section.1.lines_count;
-        self.open = vec![Open { place, section, lines, next: 0, at: 0 }];
-        self.handed = Some((0, 0, until));
+        let open = &self.open[index];
+        let mut until = open.lines.bytes.len();
+        if self.open.len() > 1 {
+            let earliest = earliest.to_vec();
+            let rest = &open.lines.bytes[open.at..];
+            let ends = memchr_iter(b'\n', rest).map(|end| end + 1);
+            let later =
+                ends.take_while(|end| *end < rest.len()).find(|end| second_of(&rest[*end..]) > earliest.as_slice());
+            until = open.at + later.unwrap_or(rest.len());
+        }
+        self.handed = Some((index, open.at, until));
+        self.open[index].at = until;
         Ok(Step::HandOut)
     }
 

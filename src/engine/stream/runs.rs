@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::{self, EngineError, Keep, Request};
 use crate::ingest::input::{self, Input};
-use crate::model::report::AnalysisReport;
+use crate::model::report::{AnalysisReport, Skipped};
 use crate::model::run::{RunLabels, SourceKind};
 use crate::model::time::Timestamp;
 use crate::store::journal::{Reported, SegmentIndex, SegmentName};
@@ -182,7 +182,15 @@ impl<'d> Runs<'d> {
             if works.len() >= self.settings.runs_at_once {
                 break;
             }
-            works.push(self.start(scope, key));
+            // Another instance may have reported it since somebody asked.
+            match self.store.reported(&self.settings.topic, &key)? {
+                Some(reported) if reported.is_whole => {
+                    if let Some(run) = self.runs.get_mut(&key) {
+                        run.note(reported);
+                    }
+                }
+                _ => works.push(self.start(scope, key)),
+            }
         }
         let open = self.runs.values().filter(|run| !matches!(run.state, State::Reported(_))).count();
         self.door.counters.open_runs_count.store(open as u64, Ordering::Relaxed);
@@ -229,6 +237,11 @@ impl<'d> Runs<'d> {
         let mut request = (self.door.request)(labels);
         request.k6_exit_code = exit_code.clone();
         request.is_dropped = Some(is_dropped.clone());
+        if pods.iter().any(|(_, pod)| !pod.is_numbered()) {
+            let reason = "the records came without the headers of `tidemark forward`: they cannot tell";
+            let what = "repeated samples, the run's end, and the kinds and thresholds of its metrics".to_owned();
+            request.left_out.push(Skipped { what, reason: reason.to_owned() });
+        }
         let (store, of_thread) = (self.store.clone(), pods.clone());
         let named = Builder::new().name("run".to_owned());
         let thread =

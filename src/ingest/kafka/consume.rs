@@ -122,8 +122,13 @@ pub struct Member {
 }
 
 impl Member {
-    /// Joins the group; partitions come while `next` is called.
-    pub fn join(access: &Access, topic: &str, group: &str, owner: Owner) -> Result<Member, AccessError> {
+    /// Joins the group; partitions come while `next` is called. A member with a name takes the place of its dead namesake.
+    pub fn join(
+        access: &Access,
+        topic: &str,
+        (group, name): (&str, Option<&str>),
+        owner: Owner,
+    ) -> Result<Member, AccessError> {
         let high = Arc::<Mutex<BTreeMap<i32, i64>>>::default();
         let context = Group { topic: topic.to_owned(), owner, high: high.clone() };
         let mut client = access.client();
@@ -139,6 +144,9 @@ impl Member {
             .set("fetch.message.max.bytes", FETCH_BYTES)
             .set("statistics.interval.ms", STATISTICS_MILLISECONDS)
             .set("topic.metadata.refresh.interval.ms", METADATA_MILLISECONDS);
+        if let Some(name) = name {
+            client.set("group.instance.id", name);
+        }
         let consumer: BaseConsumer<Group> = client.create_with_context(context).map_err(AccessError::Options)?;
         let member = Member { consumer, topic: topic.to_owned(), high };
         member.partitions_count(&access.brokers)?;

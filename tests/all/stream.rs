@@ -1,0 +1,364 @@
+//! Runs that come by a true Kafka: whatever is killed, mixed or doubled, the report is that of the file.
+//!
+//! `eval "$(../shared/stack/up kafka)"` starts the broker and says where it is.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use serde_json::Value;
+
+use tidemark::ingest::kafka::record::headers;
+use tidemark::model::stream::{About, PodEnd};
+
+use crate::front_door::{data, json, tidemark};
+
+/// A topic of its own for each test.
+struct Topic {
+    name: String,
+    brokers: String,
+}
+
+impl Topic {
+    fn new(name: &str, partitions: u32) -> Topic {
+        let variable = "TIDEMARK_TEST_KAFKA";
+        let brokers = std::env::var(variable)
+            .unwrap_or_else(|_| panic!("{variable} is not set: `eval \"$(../shared/stack/up kafka)\"` sets it"));
+        let name = format!("{name}-{}", std::process::id());
+        let topic = Topic { name, brokers };
+        topic.script(&[&topic.name, &partitions.to_string()]);
+        topic
+    }
+
+    fn script(&self, arguments: &[&str]) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/stack/kafka/topic");
+        let output = Command::new(script).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// `tidemark VERB` at this topic.
+    fn command(&self, folder: &Path, verb: &str) -> Command {
+        let mut command = tidemark(folder);
+        command.arg(verb).args(["--brokers", &self.brokers, "--topic", &self.name]);
+        command
+    }
+
+    fn stream(&self, folder: &Path) -> Command {
+        let mut command = self.command(folder, "stream");
+        command.args(["--store", "store", "--quiet-seconds", "5", "--commit-seconds", "0.2", "--until-idle"]);
+        command
+    }
+
+    fn producer(&self) -> Sender<'_> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers).set("linger.ms", "5").set("message.max.bytes", "10000000");
+        Sender { producer: config.create().unwrap(), topic: &self.name }
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.script(&["--delete", &self.name]);
+        }
+    }
+}
+
+struct Sender<'t> {
+    producer: BaseProducer,
+    topic: &'t str,
+}
+
+impl Sender<'_> {
+    fn send(&self, partition: i32, payload: &[u8], headers: Option<OwnedHeaders>) {
+        let mut record: BaseRecord<'_, (), [u8]> = BaseRecord::to(self.topic).partition(partition).payload(payload);
+        record.headers = headers;
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => break,
+                Err((_, full)) => {
+                    self.producer.poll(Duration::from_millis(10));
+                    record = full;
+                }
+            }
+        }
+    }
+
+    fn finish(&self) {
+        self.producer.flush(Duration::from_secs(60)).unwrap();
+    }
+}
+
+/// SplitMix64 (Steele, Lea & Flood 2014).
+struct Draws(u64);
+
+impl Draws {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+fn text_of(path: &Path) -> Vec<u8> {
+    let mut text = Vec::new();
+    flate2::read::MultiGzDecoder::new(std::fs::File::open(path).unwrap()).read_to_end(&mut text).unwrap();
+    text
+}
+
+/// Waits for a child; kills it, and fails, when it takes too long.
+fn ends(mut child: Child, within: Duration) -> String {
+    let until = Instant::now() + within;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > until {
+            child.kill().unwrap();
+            let output = child.wait_with_output().unwrap();
+            panic!("it did not end: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn started(command: &mut Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// What the files say when they are analysed at once, beside what the store holds of the only run in it.
+fn assert_same_as_batch(folder: &Path, files: &[PathBuf], options: &[&str]) {
+    let batch = tidemark(folder)
+        .args(["analyze", "--store", "batch", "--format", "json"])
+        .args(options)
+        .args(files)
+        .output()
+        .unwrap();
+    let kept = tidemark(folder).args(["report", "last", "--store", "store", "--format", "json"]).output().unwrap();
+    let mut different = Vec::new();
+    compare("", &comparable(json(&kept)), &comparable(json(&batch)), &mut different);
+    assert!(different.is_empty(), "streamed and batch differ:\n{}", different.join("\n"));
+    let mut query = tidemark(folder);
+    query.args(["query", "SELECT count(*) AS n FROM runs", "--store", "store", "--format", "csv"]);
+    let listed = query.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&listed.stdout), "n\n1\n", "runs in the store");
+}
+
+/// Names each field that differs.
+fn compare(path: &str, one: &Value, other: &Value, different: &mut Vec<String>) {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            let names: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+            for name in names {
+                let of = |object: &serde_json::Map<String, Value>| object.get(name).cloned().unwrap_or(Value::Null);
+                compare(&format!("{path}.{name}"), &of(one), &of(other), different);
+            }
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
+            for (index, (one, other)) in one.iter().zip(other).enumerate() {
+                compare(&format!("{path}[{index}]"), one, other, different);
+            }
+        }
+        _ if one == other => {}
+        _ => different.push(format!("{path}: {one} and {other}")),
+    }
+}
+
+/// The report without what a topic and a file differ in: what the source is called, and how it is packed.
+fn comparable(mut report: Value) -> Value {
+    for source in report["run"]["sources"].as_array_mut().unwrap() {
+        for field in ["name", "kind", "bytes", "sha256"] {
+            source.as_object_mut().unwrap().remove(field);
+        }
+    }
+    report
+}
+
+#[test]
+#[ignore = "needs ../shared/stack"]
+fn lines_that_are_mixed_and_doubled_over_four_partitions_and_two_consumers_give_the_report_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let topic = Topic::new("mixed", 4);
+    let file = data("checkout/k6.json.gz");
+    let text = text_of(&file);
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    let mut draws = Draws(7);
+    let mut order: Vec<(i64, usize)> = Vec::new();
+    let mut time_ns = 0;
+    for (number, line) in lines.iter().enumerate() {
+        let value: Value = serde_json::from_slice(line).unwrap();
+        if let Some(time) = value["data"]["time"].as_str() {
+            time_ns = time.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp_nanos_opt().unwrap();
+        }
+        let copies = if draws.below(100) == 0 { 2 } else { 1 };
+        for _ in 0..copies {
+            order.push((time_ns + draws.below(5_000_000_000) as i64, number));
+        }
+    }
+    order.sort();
+    let about = About { pods_count: Some(1), ..About::default() };
+    let end = PodEnd { lines_count: lines.len() as u64, is_cut: false, k6_exit_code: None };
+    let consumers = [(); 2].map(|()| started(&mut topic.stream(folder.path())));
+    let sender = topic.producer();
+    for (_, number) in order {
+        let about = (number == 0).then_some(&about);
+        let headers = headers("run-1", "pod", number as u64, about, None);
+        sender.send(draws.below(4) as i32, lines[number], Some(headers));
+    }
+    sender.send(2, b"", Some(headers("run-1", "pod", lines.len() as u64, None, Some(&end))));
+    sender.finish();
+    for consumer in consumers {
+        ends(consumer, Duration::from_secs(60));
+    }
+    assert_same_as_batch(folder.path(), &[file], &[]);
+}
+
+#[test]
+#[ignore = "needs ../shared/stack"]
+fn the_pods_of_a_run_meet_in_one_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let topic = Topic::new("pods", 3);
+    let files: Vec<PathBuf> = (1..=3).map(|pod| data(&format!("pods/k6-{pod}.json.gz"))).collect();
+    let mut forward = topic.command(folder.path(), "forward");
+    ends(started(forward.args(["--k6-exit-code", "0"]).args(&files)), Duration::from_secs(60));
+    let consumers = [(); 2].map(|()| started(&mut topic.stream(folder.path())));
+    let said: Vec<String> = consumers.map(|consumer| ends(consumer, Duration::from_secs(60))).into();
+    let reported: usize = said.iter().map(|said| said.matches("run_reported").count()).sum();
+    assert_eq!(reported, 1, "{said:?}");
+    assert_same_as_batch(folder.path(), &files, &["--k6-exit-code", "0"]);
+}
+
+/// How often something is killed; more where the environment says so.
+fn kills(usual: usize) -> usize {
+    std::env::var("TIDEMARK_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(usual)
+}
+
+/// Named, so that another one with its name need not wait until the dead one's session is over.
+fn named_stream(topic: &Topic, folder: &Path) -> Command {
+    let mut command = topic.stream(folder);
+    command.args(["--instance", "one"]);
+    command
+}
+
+#[test]
+#[ignore = "needs ../shared/stack"]
+fn a_consumer_that_is_killed_at_any_moment_loses_and_doubles_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let topic = Topic::new("killed", 2);
+    let files: Vec<PathBuf> = (1..=3).map(|pod| data(&format!("pods/k6-{pod}.json.gz"))).collect();
+    let seed = std::process::id().into();
+    println!("seed {seed}");
+    let mut draws = Draws(seed);
+    let mut forwarded = false;
+    for kill in 0..kills(6) {
+        let mut consumer = started(&mut named_stream(&topic, folder.path()));
+        if !forwarded && kill > 0 {
+            forwarded = true;
+            let mut forward = topic.command(folder.path(), "forward");
+            ends(started(forward.args(["--k6-exit-code", "0"]).args(&files)), Duration::from_secs(60));
+        }
+        std::thread::sleep(Duration::from_millis(draws.below(2_500)));
+        consumer.kill().unwrap();
+        consumer.wait().unwrap();
+    }
+    ends(started(&mut named_stream(&topic, folder.path())), Duration::from_secs(60));
+    assert_same_as_batch(folder.path(), &files, &["--k6-exit-code", "0"]);
+}
+
+#[test]
+#[ignore = "needs ../shared/stack"]
+fn a_forward_that_is_killed_goes_on_from_its_spool() {
+    let folder = tempfile::tempdir().unwrap();
+    let topic = Topic::new("spooled", 2);
+    let file = data("checkout/k6.json.gz");
+    let text = text_of(&file);
+    // Who reads the pipe dies; the pipe, and who writes to it, live on.
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let open = || std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    let held = open();
+    let writer = std::thread::spawn({
+        let mut writing = open();
+        let text = text.clone();
+        move || {
+            for piece in text.chunks(text.len() / 40) {
+                std::io::Write::write_all(&mut writing, piece).unwrap();
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    });
+    let mut draws = Draws(11);
+    let forward = || {
+        let mut command = topic.command(folder.path(), "forward");
+        command.args(["--spool", "spool", "--run-id", "run", "--pods", "1"]);
+        command.stdin(std::fs::File::options().read(true).open(&pipe).unwrap());
+        started(&mut command)
+    };
+    for _ in 0..kills(4) {
+        let mut killed = forward();
+        std::thread::sleep(Duration::from_millis(100 + draws.below(800)));
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+    }
+    let last = forward();
+    writer.join().unwrap();
+    drop(held);
+    ends(last, Duration::from_secs(60));
+    assert!(!folder.path().join("spool").exists(), "the spool is gone");
+    ends(started(&mut topic.stream(folder.path())), Duration::from_secs(60));
+    assert_same_as_batch(folder.path(), &[file], &[]);
+}
+
+#[test]
+#[ignore = "needs ../shared/stack"]
+fn points_of_the_extension_give_the_same_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let topic = Topic::new("extension", 4);
+    let file = data("checkout/k6.json.gz");
+    let text = text_of(&file);
+    let sender = topic.producer();
+    let mut draws = Draws(3);
+    let mut points = Vec::new();
+    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let line: Value = serde_json::from_slice(line).unwrap();
+        if line["type"] == "Point" {
+            let mut tags = line["data"]["tags"].clone();
+            tags.as_object_mut().unwrap().insert("testid".to_owned(), "nightly-1".into());
+            let (time, value, metric) = (&line["data"]["time"], &line["data"]["value"], &line["metric"]);
+            // The members in the order of the extension's own structs.
+            let point = format!(
+                r#"{{"type":"Point","data":{{"time":{time},"value":{value},"tags":{tags}}},"metric":{metric}}}"#
+            );
+            sender.send(draws.below(4) as i32, point.as_bytes(), None);
+            points.push(point);
+        }
+    }
+    sender.finish();
+    let said = ends(started(&mut topic.stream(folder.path())), Duration::from_secs(90));
+    assert_eq!(said.matches("run_reported").count(), 1, "{said}");
+    let kept =
+        tidemark(folder.path()).args(["report", "last", "--store", "store", "--format", "json"]).output().unwrap();
+    let kept = json(&kept);
+    std::fs::write(folder.path().join("points.json"), points.join("\n")).unwrap();
+    let batch =
+        tidemark(folder.path()).args(["analyze", "points.json", "--store", "batch", "--format", "json"]).output();
+    let mut kept = comparable(kept);
+    let skipped = kept["skipped"].as_array_mut().unwrap();
+    let before = skipped.len();
+    skipped.retain(|skipped| !skipped["what"].as_str().unwrap().starts_with("repeated samples"));
+    assert_eq!(before - skipped.len(), 1, "what cannot be known is said");
+    let mut different = Vec::new();
+    compare("", &kept, &comparable(json(&batch.unwrap())), &mut different);
+    assert!(different.is_empty(), "streamed and batch differ:\n{}", different.join("\n"));
+}
