@@ -24,6 +24,8 @@ use crate::detect::history::{self, PastRun};
 use crate::detect::history_findings::History;
 use crate::detect::judge::{judge_against, judge_within};
 use crate::detect::objectives::objectives;
+use crate::detect::phases::Started;
+use crate::detect::tracker::Tracker;
 use crate::detect::{phases, summaries, threshold_windows, thresholds};
 use crate::ingest::input::{Input, SampleInput};
 use crate::ingest::servers::RecordError;
@@ -146,16 +148,17 @@ fn read_and_judge(
     }
     let (summaries, copies) = summaries::distinct(given);
     let writers = keep.map(Writers::start).transpose()?;
-    let Read { aggregate, mut report, frames, writers } = match (samples.is_empty(), summaries.as_slice()) {
+    let Read { aggregate, mut report, frames, writers, tracker } = match (samples.is_empty(), summaries.as_slice()) {
         (true, [(summary, source)]) => {
-            Read { aggregate: Aggregate::new(0), report: of_summary(summary, source, request), frames: None, writers }
+            let report = of_summary(summary, source, request);
+            Read { aggregate: Aggregate::new(0), report, frames: None, writers, tracker: Tracker::default() }
         }
         (true, _) => {
             let names: Vec<&str> = summaries.iter().map(|(_, source)| source.name.as_str()).collect();
             return Err(EngineError::SeveralSummaries { names: names.join(", ") });
         }
         (false, _) => {
-            let watch = keep.and_then(|keep| watch(keep, request));
+            let watch = watch(keep, request);
             read_samples(samples, &summaries, request, (writers, watch), stop)?
         }
     };
@@ -186,6 +189,9 @@ fn read_and_judge(
     };
     let base = base.map_err(|reason| Skipped { what: baseline::WHAT.to_owned(), reason });
     judge_against(&mut report, frames.as_ref(), base, &history, request.k6_exit_code.get().copied());
+    if let Some(teller) = &request.teller {
+        watch::take_back(tracker, &report.findings, report.run.ended_at, teller);
+    }
     if let Some(found) = past::found_over_the_runs(&history, &earlier, &report) {
         report.history = Some(found);
     }
@@ -229,13 +235,18 @@ struct Read<'a> {
     report: AnalysisReport,
     frames: Option<Frames>,
     writers: Option<Writers<'a>>,
+    /// What was told of the run while it went on.
+    tracker: Tracker,
 }
 
-/// Watches the run where somebody is told, and its history judges it.
-fn watch<'a>(keep: &Keep<'a>, request: &'a Request) -> Option<Watch<'a>> {
-    let Baseline::Automatic { since } = request.baseline else { return None };
+/// Watches the run where somebody is told.
+fn watch<'a>(keep: Option<&Keep<'a>>, request: &'a Request) -> Option<Watch<'a>> {
+    let teller = request.teller.as_ref()?;
     let run = run_report(String::new(), request);
-    Some(Watch::new(keep.store, run, since, request.teller.as_ref()?))
+    Some(match request.baseline {
+        Baseline::Automatic { since } => Watch::new(keep.map(|keep| keep.store), run, since, teller),
+        Baseline::Given(_) | Baseline::None => Watch::new(None, run, None, teller),
+    })
 }
 
 /// Reads while a thread of its own writes; returns when both are done.
@@ -256,20 +267,20 @@ fn read_samples<'a>(
             return Err(EngineError::Dropped);
         }
         let readings = readings?;
-        let (keeper, told) = (session.keeper(), session.told());
+        let (keeper, (early, tracker)) = (session.keeper(), session.told());
         let Session { mut aggregate, content, frames, siblings, traced, .. } = session;
         let interrupted = stop.load(Ordering::Relaxed);
         let report = of_samples(&mut aggregate, content.run_id(), &readings, summaries, request, interrupted);
         let writers = keeper.map(Keeper::finish).transpose()?;
         let mut report = report.map_err(EngineError::Spill)?;
-        report.early = told;
+        report.early = early;
         report.timeline = timeline(&frames, &report.endpoints);
         threshold_windows::over_time(&mut report.thresholds, &report.metrics, &frames);
         report.objectives = objectives(&request.objectives, &frames);
         let clock = Clock { reopened_windows_count: aggregate.reopened_count, steps_count: 0 };
         judge_within(&mut report, &frames, &siblings, clock);
         report.traced = why::traced(&report, &traced, &aggregate);
-        Ok(Read { aggregate, report, frames: Some(frames), writers })
+        Ok(Read { aggregate, report, frames: Some(frames), writers, tracker })
     })
 }
 
@@ -308,7 +319,7 @@ fn of_samples(
     };
     let phases = phases::phases(&aggregate.load);
     figures.totals.arrivals_per_second =
-        phases::arrivals_per_second(&aggregate.load, &figures.metrics, run.duration_seconds);
+        phases::arrivals_per_second(&aggregate.load, Started::of(&figures.metrics), run.duration_seconds);
     Ok(report(run, figures, thresholds, phases, skipped))
 }
 

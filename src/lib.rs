@@ -7,6 +7,7 @@ pub mod engine;
 pub mod ingest;
 pub mod model;
 pub mod report;
+pub mod service;
 pub mod stats;
 pub mod store;
 pub mod tables;

@@ -11,7 +11,7 @@ use anyhow::Context;
 use crate::engine::baseline::Baseline;
 use crate::engine::evidence::Source;
 use crate::engine::live::Live;
-use crate::engine::watch::Teller;
+use crate::engine::watch::{News, Teller};
 use crate::engine::{self, Keep, Request};
 use crate::ingest::bytes::End;
 use crate::ingest::folder;
@@ -152,7 +152,10 @@ impl Analyze {
         let shown = self.show_progress(&inputs, live.clone(), evidence.as_ref());
         let teller = is_live.then(|| {
             let write = shown.line_writer();
-            Teller(Box::new(move |early| write(&early::told(early))))
+            Teller(Box::new(move |news| match news {
+                News::Early(finding) => write(&early::told(&finding)),
+                News::Change { change, at } => write(&early::changed(&change, at)),
+            }))
         });
         let keep = store.map(|store| Keep::begin(store, now.into()));
         let _claim = keep.as_ref().map(|keep| keep.store.claim(&keep.attempt)).transpose()?;

@@ -274,6 +274,9 @@ fn code_of(error: &anyhow::Error) -> u8 {
         Some(_) => return exit::OUTSIDE_FAILED,
         None => {}
     }
+    if error.is::<crate::service::http::ListenError>() {
+        return exit::OUTSIDE_FAILED;
+    }
     let is_usage = error.is::<UsageError>() || error.is::<config::ConfigError>();
     if is_usage { exit::USAGE } else { exit::BAD_INPUT }
 }

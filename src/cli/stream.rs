@@ -1,18 +1,29 @@
 //! `tidemark stream`: from Kafka into the store, with what stands out while runs go on.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use clap::ValueEnum;
+use url::Url;
 
+use crate::detect::tracker::Change;
 use crate::engine::Request;
 use crate::engine::baseline::Baseline;
 use crate::engine::stream::counters::Counters;
-use crate::engine::stream::{Door, Settings, Told, stream};
+use crate::engine::stream::{Door, Settings, StreamError, Told, stream};
+use crate::engine::watch::News;
+use crate::ingest::kafka::produce::Publisher;
+use crate::model::finding::{Direction, Severity};
 use crate::model::run::RunLabels;
 use crate::model::stream_event::{EVENT_SCHEMA_VERSION, Event, StreamEvent};
+use crate::model::time::Timestamp;
+
+use crate::service::messages::Messages;
+use crate::service::{http, webhook};
 
 use super::analyze;
 use super::config::Config;
@@ -54,6 +65,21 @@ pub struct Stream {
     /// Kept with each run.
     #[arg(long = "tag", value_name = "K=V", value_parser = key_value)]
     tags: Vec<(String, String)>,
+    /// A topic for the messages that go to stdout.
+    #[arg(long, value_name = "TOPIC")]
+    findings_topic: Option<String>,
+    /// An address that gets each of these messages as a POST.
+    #[arg(long, env = "TIDEMARK_WEBHOOK", value_name = "URL", hide_env_values = true)]
+    webhook: Option<Url>,
+    /// Where to serve /healthz, /readyz, /metrics and, as server-sent events, /events; such as 0.0.0.0:9464.
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<SocketAddr>,
+    /// Ask for the end of a test in which something so grave is found: at --abort-url.
+    #[arg(long, value_enum, value_name = "SEVERITY", requires = "abort_url")]
+    abort_on: Option<AbortOn>,
+    /// Who ends tests: gets the finding's message as a POST; or k6's own API, such as http://k6:6565/v1/status, as a PATCH.
+    #[arg(long, value_name = "URL", requires = "abort_on")]
+    abort_url: Option<Url>,
     #[command(flatten)]
     kafka: KafkaArgument,
     #[command(flatten)]
@@ -106,28 +132,92 @@ impl Stream {
             labels,
             ..analyze::configured(config, &[])
         };
+        let (counters, messages) = (Arc::new(Counters::default()), Messages::default());
+        let publisher = self.findings_topic.as_ref().map(|topic| Publisher::start(&access, topic));
+        let publisher = publisher.transpose().map_err(StreamError::from)?;
+        let webhook = self.webhook.clone().map(|address| webhook::post_all(address, &messages));
+        let webhook = webhook.transpose().context("failed to start the webhook")?;
+        let aborts = Messages::default();
+        let abort = self.abort_url.clone().map(|address| webhook::abort_all(address, &aborts));
+        let abort = abort.transpose().context("failed to start what ends tests")?;
+        if let Some(address) = self.listen {
+            let served_at = http::serve(address, counters.clone(), messages.clone(), stop.clone())?;
+            tracing::info!(%served_at, "serving /healthz, /readyz, /metrics and /events");
+        }
         let stdout = Mutex::new(std::io::stdout());
-        let counters = Arc::new(Counters::default());
         let tell = |told: Told| {
-            if let Some(line) = line(&told) {
-                let mut stdout = stdout.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
-                    tracing::warn!(%error, "stdout takes no more: ending");
-                    stop.store(true, Ordering::Relaxed);
-                }
+            let event = event(told, SystemTime::now().into());
+            let Ok(message) = serde_json::to_string(&event) else { return };
+            let mut stdout = stdout.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = writeln!(stdout, "{message}").and_then(|()| stdout.flush()) {
+                tracing::warn!(%error, "stdout takes no more: ending");
+                stop.store(true, Ordering::Relaxed);
+            }
+            messages.tell(&message);
+            if publisher.as_ref().is_some_and(|publisher| !publisher.publish(&event.run, &message)) {
+                tracing::warn!("a message was lost: the topic of findings is too slow");
+            }
+            if self.abort_on.is_some_and(|least| least.is_reached_by(&event)) {
+                tracing::warn!(run = event.run, "asking for the end of the test");
+                aborts.tell(&message);
             }
         };
         let door = Door { request: &request, tell: &tell, counters, stop: stop.clone() };
-        stream(&access, &store, &settings, &door)?;
+        let result = stream(&access, &store, &settings, &door);
+        messages.end();
+        aborts.end();
+        for thread in [webhook, abort].into_iter().flatten() {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+        if publisher.is_some_and(|publisher| !publisher.finish()) {
+            tracing::warn!("messages were lost: the topic of findings did not take them in time");
+        }
+        result?;
         Ok(0)
     }
 }
 
-fn line(told: &Told) -> Option<String> {
+/// From which severity on a test is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum AbortOn {
+    Critical,
+    Major,
+}
+
+impl AbortOn {
+    fn is_reached_by(self, event: &StreamEvent) -> bool {
+        let least = if self == AbortOn::Critical { Severity::Critical } else { Severity::Major };
+        match &event.event {
+            Event::FindingOpened { finding } | Event::FindingGrew { finding } => {
+                finding.severity <= least && finding.direction == Direction::Worse
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Words what a stream tells as others read it. `at`: now.
+fn event(told: Told, at: Timestamp) -> StreamEvent {
     let or_default = |label: Option<&String>| label.cloned().unwrap_or_else(|| "default".to_owned());
-    let (run, test, environment, event) = match told {
-        Told::Began { run, labels } => {
-            (run, or_default(labels.test.as_ref()), or_default(labels.environment.as_ref()), Event::RunBegan)
+    let names = |labels: &RunLabels| (or_default(labels.test.as_ref()), or_default(labels.environment.as_ref()));
+    let mut looked_until = None;
+    let (run, (test, environment), event) = match told {
+        Told::Began { run, labels } => (run, names(labels), Event::RunBegan),
+        Told::News { run, labels, news: News::Early(finding) } => {
+            looked_until = Some(finding.at);
+            (run, names(labels), Event::FindingEarly { finding: Box::new(finding) })
+        }
+        Told::News { run, labels, news: News::Change { change, at } } => {
+            looked_until = Some(at);
+            let event = match change {
+                Change::Opened(finding) => Event::FindingOpened { finding: Box::new(finding) },
+                Change::Grew(finding) => Event::FindingGrew { finding: Box::new(finding) },
+                Change::Closed(finding) => Event::FindingClosed { finding: Box::new(finding) },
+                Change::Withdrawn { told, replaced_by } => {
+                    Event::FindingWithdrawn { finding: Box::new(told), replaced_by }
+                }
+            };
+            (run, names(labels), event)
         }
         Told::Reported { run, report: Some(report), .. } => {
             let event = Event::RunReported {
@@ -136,17 +226,21 @@ fn line(told: &Told) -> Option<String> {
                 findings: report.findings.iter().map(|finding| finding.id.clone()).collect(),
                 partial: report.run.partial,
             };
-            (run, report.run.test.clone(), report.run.environment.clone(), event)
+            (run, (report.run.test.clone(), report.run.environment.clone()), event)
         }
         Told::Reported { run, report: None, reason } => {
-            let reason = reason.clone().unwrap_or_default();
-            (run, or_default(None), or_default(None), Event::RunUnreadable { reason })
+            (run, names(&RunLabels::default()), Event::RunUnreadable { reason: reason.unwrap_or_default() })
         }
     };
-    let at = SystemTime::now().into();
-    let event =
-        StreamEvent { schema_version: EVENT_SCHEMA_VERSION, run: (*run).to_owned(), test, environment, at, event };
-    serde_json::to_string(&event).ok()
+    StreamEvent {
+        schema_version: EVENT_SCHEMA_VERSION,
+        run: run.to_owned(),
+        test,
+        environment,
+        at,
+        looked_until,
+        event,
+    }
 }
 
 fn above_zero(text: &str) -> Result<f64, String> {

@@ -8,7 +8,7 @@
 //! - Each endpoint is judged by itself, so that another mix of endpoints is no anomaly; then all are once more together,
 //!   each against its own usual latency, so that a weak shift of many is found.
 //! - Medians are judged, and 95th percentiles where a step has enough requests for one.
-//! - The chance that a stationary run has any anomaly is `CHANCE`, over all series, places and lengths.
+//! - The chance that a stationary run has any anomaly is what the caller demands, over all series, places and lengths.
 
 use crate::model::finding::{Change, Finding, Scale, SeriesReference};
 use crate::model::report::Skipped;
@@ -22,7 +22,7 @@ use super::moved::{Moved, Run, Statistic, findings};
 use super::outcome::Outcome;
 
 /// The chance that anything at all is found in a run in which nothing happened.
-const CHANCE: f64 = 0.02;
+pub const CHANCE: f64 = 0.02;
 /// The part of it that is for failures; the rest is for latency.
 const CHANCE_OF_FAILURES: f64 = 0.25;
 /// A latency that moves by less than 10 % is not worth a word.
@@ -65,7 +65,7 @@ pub struct Signal {
 /// Returns the anomalies of a run, one finding for all that moved at once.
 ///
 /// `start`: of the first step. `steady`: index of the first steady step, and behind the last, where they are known.
-/// All signals and the load have as many steps.
+/// All signals and the load have as many steps. `chance`: that anything is found in a run in which nothing happened.
 pub fn anomalies(
     test: &str,
     start: Timestamp,
@@ -73,6 +73,7 @@ pub fn anomalies(
     steady: Option<(usize, usize)>,
     load: &LoadSignal,
     signals: &[Signal],
+    chance: f64,
 ) -> Outcome {
     let steps_count = signals.iter().map(|signal| signal.requests_count.len()).min().unwrap_or(0);
     let (from, until) = steady.unwrap_or((1, steps_count.saturating_sub(1)));
@@ -86,7 +87,8 @@ pub fn anomalies(
             format!("{known} {} steps of {step_seconds} s, and {STEPS_MIN} are needed", until.saturating_sub(from));
         return Outcome::skipped(WHAT, reason);
     }
-    let judged = Judged { from, until, step_seconds, driver: driver(load, step_seconds, from, until) };
+    let driver = driver(load, step_seconds, from, until);
+    let judged = Judged { from, until, step_seconds, driver, chance };
     let tracks = tracks(&judged, signals);
     let mut moved = latency_moves(&judged, &tracks);
     let failed = failure_moves(&judged, signals);
@@ -109,6 +111,8 @@ struct Judged {
     step_seconds: f64,
     /// By step from `from` on.
     driver: Option<Driver>,
+    /// That anything is found where nothing happened.
+    chance: f64,
 }
 
 impl Judged {
@@ -241,7 +245,7 @@ fn together(judged: &Judged, medians: &[Vec<(usize, f64, f64)>]) -> Vec<(usize, 
 
 fn latency_moves(judged: &Judged, tracks: &[Track]) -> Vec<Moved> {
     let demand = level::Demand {
-        log_chance: (CHANCE * (1.0 - CHANCE_OF_FAILURES) / tracks.len().max(1) as f64).ln(),
+        log_chance: (judged.chance * (1.0 - CHANCE_OF_FAILURES) / tracks.len().max(1) as f64).ln(),
         steps_min: judged.steps_min(),
         difference_min: LATENCY_RATIO_MIN.ln(),
         difference_sure: LATENCY_RATIO_SURE.ln(),
@@ -283,7 +287,7 @@ fn failure_moves(judged: &Judged, signals: &[Signal]) -> Option<Vec<Moved>> {
     let failing: Vec<usize> = (0..signals.len()).filter(|index| total(&events[*index].0) > 0.0).collect();
     let is_several = signals.len() > 1 && !failing.is_empty();
     let demand = count_scan::Demand {
-        log_chance: (CHANCE * CHANCE_OF_FAILURES / (failing.len() + usize::from(is_several)).max(1) as f64).ln(),
+        log_chance: (judged.chance * CHANCE_OF_FAILURES / (failing.len() + usize::from(is_several)).max(1) as f64).ln(),
         steps_min: judged.steps_min(),
         difference_min: FAILED_DIFFERENCE_MIN,
         ratio_min: FAILED_RATIO_MIN,
@@ -437,7 +441,7 @@ mod tests {
     }
 
     fn judge(signals: &[Signal], load: &LoadSignal) -> Vec<Finding> {
-        anomalies("shop", START, 1.0, Some((0, signals[0].requests_count.len())), load, signals).into_parts().0
+        anomalies("shop", START, 1.0, Some((0, signals[0].requests_count.len())), load, signals, CHANCE).into_parts().0
     }
 
     fn within(window: std::ops::Range<usize>, value: f64, elsewhere: f64) -> impl Fn(usize, usize) -> f64 {
@@ -552,7 +556,7 @@ mod tests {
             if rate == 0.0 {
                 signals.iter_mut().for_each(|signal| signal.requests_count.fill(0));
             }
-            anomalies("shop", START, 1.0, steady, &load, &signals)
+            anomalies("shop", START, 1.0, steady, &load, &signals, CHANCE)
         };
         let reason = |outcome: Outcome| match outcome {
             Outcome::Skipped(skipped) => skipped.reason,
@@ -561,7 +565,10 @@ mod tests {
         assert_eq!(reason(outcome(15, 50.0, None)), "there are 13 steps of 1 s, and 20 are needed");
         assert_eq!(reason(outcome(99, 50.0, Some((10, 20)))), "the steady part has 10 steps of 1 s, and 20 are needed");
         assert_eq!(reason(outcome(99, 0.0, None)), "there is no request");
-        assert_eq!(reason(anomalies("shop", START, 1.0, None, &LoadSignal::default(), &[])), "there is no request");
+        assert_eq!(
+            reason(anomalies("shop", START, 1.0, None, &LoadSignal::default(), &[], CHANCE)),
+            "there is no request"
+        );
         let (_, skipped) = outcome(99, 20.0, None).into_parts();
         assert_eq!(skipped.len(), 1, "{skipped:?}");
     }

@@ -33,5 +33,6 @@ pub mod subjects;
 pub mod summaries;
 pub mod threshold_windows;
 pub mod thresholds;
+pub mod tracker;
 pub mod verdict;
 pub mod within_run;

@@ -40,26 +40,40 @@ pub fn phases(load: &BTreeMap<i64, Load>) -> Phases {
     Phases { steady_from: from.map(Timestamp), steady_until: until.map(Timestamp), rule: RULE.to_owned() }
 }
 
+/// What the generator says of the iterations of a run, as far as it does.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Started {
+    /// The most that were allocated.
+    pub allocated_vus: Option<f64>,
+    pub iterations_count: Option<f64>,
+    pub dropped_count: Option<f64>,
+}
+
+impl Started {
+    /// `metrics`: of the whole run.
+    pub fn of(metrics: &[MetricReport]) -> Started {
+        let value = |metric: &str, value: &str| {
+            metrics.iter().find(|known| known.name == metric).and_then(|metric| metric.values.get(value).copied())
+        };
+        Started {
+            allocated_vus: value("vus_max", "max"),
+            iterations_count: value("iterations", "count"),
+            dropped_count: value("dropped_iterations", "count"),
+        }
+    }
+}
+
 /// Returns the iterations that were due a second, if an arrival rate made the load; none where the VUs did.
-///
-/// `metrics`: of the whole run.
-pub fn arrivals_per_second(
-    load: &BTreeMap<i64, Load>,
-    metrics: &[MetricReport],
-    duration_seconds: Option<f64>,
-) -> Option<f64> {
+pub fn arrivals_per_second(load: &BTreeMap<i64, Load>, started: Started, duration_seconds: Option<f64>) -> Option<f64> {
     let vus: Vec<f64> = load.values().filter_map(|load| load.vus).collect();
-    let value = |metric: &str, value: &str| {
-        metrics.iter().find(|known| known.name == metric).and_then(|metric| metric.values.get(value).copied())
-    };
     let most = vus.iter().copied().fold(0.0, f64::max);
-    let is_idle = value("vus_max", "max").is_some_and(|allocated| most < ALLOCATED_SHARE * allocated);
+    let is_idle = started.allocated_vus.is_some_and(|allocated| most < ALLOCATED_SHARE * allocated);
     if vus.is_empty() || are_planned(&vus) && !is_idle {
         return None;
     }
     // Each VU that is at work as the run ends has one more.
     let under_way = vus.last().copied().unwrap_or(0.0);
-    let due = value("iterations", "count")? + value("dropped_iterations", "count").unwrap_or(0.0) + under_way;
+    let due = started.iterations_count? + started.dropped_count.unwrap_or(0.0) + under_way;
     duration_seconds.filter(|seconds| *seconds > 0.0).map(|seconds| due / seconds)
 }
 

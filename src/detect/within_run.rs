@@ -11,7 +11,7 @@ use crate::tables::frames::{Frames, Step};
 use crate::tables::siblings::Siblings;
 use crate::tables::timeline::is_of;
 
-use super::anomaly::{Signal, anomalies};
+use super::anomaly::{self, Signal, anomalies};
 use super::collapse::{Work, collapse};
 use super::erratic::erratic;
 use super::generator::{Clock, GeneratorSignal, generator};
@@ -36,38 +36,51 @@ pub struct WithinRun {
     pub skipped: Vec<Skipped>,
 }
 
-/// `report`: its endpoints and phases are known.
-pub fn within_run(report: &AnalysisReport, frames: &Frames, siblings: &Siblings, clock: Clock) -> WithinRun {
-    let start = Timestamp(frames.start_ns().unwrap_or_default());
-    let step_seconds = frames.step_seconds as f64;
-    let steady = steady(report, start, frames.step_seconds, frames.steps_count());
-    let of = |is_its: &dyn Fn(&SeriesKey) -> bool| frames.steps_together(1, |series| is_its(&series.key));
-    let metric = |name: &'static str| of(&move |key| key.metric == name);
-    let (requests, latency) = (metric("http_reqs"), metric("http_req_duration"));
-    let requests_per_second: Vec<f64> = sums(&requests).into_iter().map(|count| count / step_seconds).collect();
-    let generator_signal = GeneratorSignal {
-        vus: lasts(&metric("vus")),
-        vus_max: lasts(&metric("vus_max")),
-        iterations_count: sums(&metric("iterations")),
-        dropped_iterations_count: sums(&metric("dropped_iterations")),
-        requests_count: sums(&requests),
-        latency_ms_sum: sums(&latency),
-    };
-    // With an arrival rate the load is what was due: what ends a second is no more than there is room for.
-    let (kind, climbing) = match report.totals.arrivals_per_second {
-        Some(_) => (Load::Arrivals, due_per_second(&generator_signal, step_seconds)),
-        None => (Load::Vus, generator_signal.vus.clone()),
-    };
-    let rate_per_second = match kind {
-        Load::Arrivals => climbing.iter().map(|due| due.unwrap_or(0.0)).collect(),
-        Load::Vus => requests_per_second.clone(),
-    };
-    let load = LoadSignal { vus: generator_signal.vus.clone(), rate_per_second };
-    let scenarios = spans_of_scenarios(frames);
-    let signals: Vec<Signal> = report
-        .endpoints
-        .iter()
-        .map(|endpoint| {
+/// What a run shows over time: columns of one entry a step.
+struct Seen {
+    start: Timestamp,
+    step_seconds: f64,
+    /// Index of the first steady step, and behind the last, where they are known.
+    steady: Option<(usize, usize)>,
+    generator: GeneratorSignal,
+    requests_per_second: Vec<f64>,
+    latency: Vec<Option<Step>>,
+    /// What made the load, and how much of it there was.
+    kind: Load,
+    climbing: Vec<Option<f64>>,
+    load: LoadSignal,
+    /// By endpoint.
+    signals: Vec<Signal>,
+}
+
+impl Seen {
+    /// `report`: its endpoints and phases are known.
+    fn of(report: &AnalysisReport, frames: &Frames) -> Seen {
+        let start = Timestamp(frames.start_ns().unwrap_or_default());
+        let step_seconds = frames.step_seconds as f64;
+        let of = |is_its: &dyn Fn(&SeriesKey) -> bool| frames.steps_together(1, |series| is_its(&series.key));
+        let metric = |name: &'static str| of(&move |key| key.metric == name);
+        let (requests, latency) = (metric("http_reqs"), metric("http_req_duration"));
+        let requests_per_second: Vec<f64> = sums(&requests).into_iter().map(|count| count / step_seconds).collect();
+        let generator = GeneratorSignal {
+            vus: lasts(&metric("vus")),
+            vus_max: lasts(&metric("vus_max")),
+            iterations_count: sums(&metric("iterations")),
+            dropped_iterations_count: sums(&metric("dropped_iterations")),
+            requests_count: sums(&requests),
+            latency_ms_sum: sums(&latency),
+        };
+        // With an arrival rate the load is what was due: what ends a second is no more than there is room for.
+        let (kind, climbing) = match report.totals.arrivals_per_second {
+            Some(_) => (Load::Arrivals, due_per_second(&generator, step_seconds)),
+            None => (Load::Vus, generator.vus.clone()),
+        };
+        let rate_per_second = match kind {
+            Load::Arrivals => climbing.iter().map(|due| due.unwrap_or(0.0)).collect(),
+            Load::Vus => requests_per_second.clone(),
+        };
+        let load = LoadSignal { vus: generator.vus.clone(), rate_per_second };
+        let signals = report.endpoints.iter().map(|endpoint| {
             let steps = |name: &str| of(&|key| key.metric == name && is_of(key, endpoint));
             let latency = steps("http_req_duration");
             let quantile = |p: f64| latency.iter().map(|step| step.as_ref()?.sketch.quantile(p)).collect();
@@ -78,38 +91,75 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, siblings: &Siblings,
                 median_ms: quantile(0.5),
                 p95_ms: quantile(0.95),
             }
-        })
-        .collect();
+        });
+        Seen {
+            start,
+            step_seconds,
+            steady: steady(report, start, frames.step_seconds, frames.steps_count()),
+            requests_per_second,
+            latency,
+            kind,
+            climbing,
+            load,
+            signals: signals.collect(),
+            generator,
+        }
+    }
+}
+
+/// The chance of a false alarm at one look of a run that goes on. It is looked at every second, but what one look finds the
+/// next one nearly always finds, too: that a whole hour is silent takes far less than its looks one by one.
+const CHANCE_SO_FAR: f64 = anomaly::CHANCE / 20.0;
+
+/// Returns the anomalies of a run that goes on, and the generator's troubles, by all that is known of it so far.
+///
+/// What needs a whole run is not looked for: leaks, recurring spikes, scenarios that go another way.
+pub fn so_far(report: &AnalysisReport, frames: &Frames) -> Vec<Finding> {
+    let seen = Seen::of(report, frames);
+    let Seen { start, step_seconds, steady, .. } = seen;
     let test = &report.run.test;
-    let (generator, troubles) = generator(test, start, step_seconds, steady, &generator_signal, clock);
-    let (mut findings, mut skipped) = anomalies(test, start, step_seconds, steady, &load, &signals).into_parts();
+    let (_, troubles) = generator(test, start, step_seconds, steady, &seen.generator, Clock::default());
+    let found = anomalies(test, start, step_seconds, steady, &seen.load, &seen.signals, CHANCE_SO_FAR);
+    let (mut findings, _) = found.into_parts();
+    findings.extend(troubles);
+    findings
+}
+
+/// `report`: its endpoints and phases are known.
+pub fn within_run(report: &AnalysisReport, frames: &Frames, siblings: &Siblings, clock: Clock) -> WithinRun {
+    let seen = Seen::of(report, frames);
+    let Seen { start, step_seconds, steady, .. } = seen;
+    let test = &report.run.test;
+    let (generator, troubles) = generator(test, start, step_seconds, steady, &seen.generator, clock);
+    let found = anomalies(test, start, step_seconds, steady, &seen.load, &seen.signals, anomaly::CHANCE);
+    let (mut findings, mut skipped) = found.into_parts();
     findings.extend(troubles);
     let mut left_out = None;
     if let Some((from, until)) = steady {
         let steady = Steady { test, start, step_seconds, from, until };
         let work = Work {
-            load: &climbing,
-            is_vus: kind == Load::Vus,
-            requests_per_second: &requests_per_second,
-            scenarios: &scenarios,
+            load: &seen.climbing,
+            is_vus: seen.kind == Load::Vus,
+            requests_per_second: &seen.requests_per_second,
+            scenarios: &spans_of_scenarios(frames),
         };
         collapse(&mut findings, &steady, &work);
-        erratic(&mut findings, &steady, &signals);
-        if kind == Load::Vus {
-            left_out = omission(&steady, &generator_signal.vus, &requests_per_second, &latency);
+        erratic(&mut findings, &steady, &seen.signals);
+        if seen.kind == Load::Vus {
+            left_out = omission(&steady, &seen.generator.vus, &seen.requests_per_second, &seen.latency);
             findings.extend(left_out.as_ref().and_then(|omission| omitted(&steady, omission)));
         }
-        recurring(&mut findings, &steady, &signals);
-        leak(&mut findings, &steady, &load, &signals, &report.thresholds);
+        recurring(&mut findings, &steady, &seen.signals);
+        leak(&mut findings, &steady, &seen.load, &seen.signals, &report.thresholds);
         let (kinds, given_up) = siblings.kinds(frames);
         skipped.extend(outlying_siblings(&mut findings, &steady, &kinds, &given_up));
     }
     let ramp_signal = RampSignal {
-        load: climbing,
-        median_ms: latency.iter().map(|step| step.as_ref()?.sketch.quantile(0.5)).collect(),
-        requests_per_second,
+        load: seen.climbing,
+        median_ms: seen.latency.iter().map(|step| step.as_ref()?.sketch.quantile(0.5)).collect(),
+        requests_per_second: seen.requests_per_second,
     };
-    let ramp = ramp(kind, start, step_seconds, &ramp_signal);
+    let ramp = ramp(seen.kind, start, step_seconds, &ramp_signal);
     WithinRun { findings, generator, ramp, omission: left_out, skipped }
 }
 

@@ -1,6 +1,7 @@
 //! What a run looks like just now: the figures of its last seconds, for a line that people watch.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::model::time::NANOSECONDS_PER_SECOND;
@@ -15,6 +16,11 @@ const SECONDS: usize = 5;
 #[derive(Debug, Default)]
 pub struct Live {
     latest: Mutex<Latest>,
+    pub samples_count: AtomicU64,
+    pub rejected_lines_count: AtomicU64,
+    /// Windows that samples opened again which came too late.
+    pub late_windows_count: AtomicU64,
+    pub open_windows_count: AtomicU64,
 }
 
 /// By second, oldest first.
@@ -45,6 +51,10 @@ pub struct LiveFigures {
 impl Live {
     /// Takes a block; `cells`: of its samples.
     pub fn add(&self, block: &SampleBlock, cells: &[u32], aggregate: &Aggregate) {
+        self.samples_count.fetch_add(block.rows() as u64, Ordering::Relaxed);
+        self.rejected_lines_count.fetch_add(block.rejections_count, Ordering::Relaxed);
+        self.late_windows_count.store(aggregate.reopened_count, Ordering::Relaxed);
+        self.open_windows_count.store(aggregate.open_windows_count() as u64, Ordering::Relaxed);
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         for ((time_ns, value), cell) in block.times_ns.iter().zip(&block.values).zip(cells) {
             let metric = aggregate.cells[*cell as usize].metric as usize;
@@ -109,7 +119,7 @@ mod tests {
             room.latencies_ms = vec![10.0, second as f64];
         }
         assert!(latest.second(2).is_none());
-        let live = Live { latest: Mutex::new(latest) };
+        let live = Live { latest: Mutex::new(latest), ..Live::default() };
         let figures = live.figures().unwrap();
         assert_eq!((figures.requests_per_second, figures.failed_requests_rate), (20.0, 0.1));
         assert_eq!(figures.p95_ms, Some(10.0));

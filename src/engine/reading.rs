@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::detect::tracker::Tracker;
 use crate::ingest::input::SampleInput;
 use crate::model::early_finding::EarlyFinding;
 use crate::model::metric::MetricDeclaration;
@@ -179,9 +180,9 @@ impl<'scope, 'a: 'scope> Session<'scope, 'a> {
         self.keeper.take()
     }
 
-    /// Hands out what was told while the run went on; none where nobody looked.
-    pub fn told(&mut self) -> Option<Vec<EarlyFinding>> {
-        self.watch.take().and_then(Watch::told)
+    /// Hands out what was told while the run went on: beside its history, none where nobody looked, and of itself.
+    pub fn told(&mut self) -> (Option<Vec<EarlyFinding>>, Tracker) {
+        self.watch.take().map(Watch::told).unwrap_or_default()
     }
 
     fn read_block(&mut self, reading: &mut Reading, source: u32) -> Result<(), EngineError> {
@@ -274,6 +275,9 @@ impl<'scope, 'a: 'scope> Session<'scope, 'a> {
         }
         if let Some(watch) = &mut self.watch {
             watch.closed(&windows, &self.aggregate);
+            if let Some(watermark_ns) = watermark_ns {
+                watch.look(&self.aggregate, &self.frames, watermark_ns);
+            }
         }
         if windows.is_empty() { Ok(()) } else { self.keep(Keeping::Windows(windows)) }
     }

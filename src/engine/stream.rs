@@ -19,6 +19,7 @@ use crate::model::report::AnalysisReport;
 use crate::model::run::RunLabels;
 use crate::store::{Store, StoreError};
 
+use super::watch::News;
 use super::{EngineError, Request};
 use counters::Counters;
 
@@ -59,6 +60,11 @@ pub enum Told<'r> {
     Began {
         run: &'r str,
         labels: &'r RunLabels,
+    },
+    News {
+        run: &'r str,
+        labels: &'r RunLabels,
+        news: News,
     },
     /// `report`: none where nothing of it could be read; `reason` says why.
     Reported {

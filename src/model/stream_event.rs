@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::early_finding::EarlyFinding;
 use super::finding::Finding;
 use super::report::Verdict;
 use super::time::Timestamp;
@@ -21,6 +22,9 @@ pub struct StreamEvent {
     pub environment: String,
     /// When it was said.
     pub at: Timestamp,
+    /// Up to when in the run was looked; none where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_until: Option<Timestamp>,
     #[serde(flatten)]
     pub event: Event,
 }
@@ -30,6 +34,8 @@ pub struct StreamEvent {
 pub enum Event {
     /// Its first lines are there. Said again when another instance takes the run over.
     RunBegan,
+    /// The run is worse than the earlier ones of its test, as far as it has come.
+    FindingEarly { finding: Box<EarlyFinding> },
     /// Something stands out that did not before.
     FindingOpened { finding: Box<Finding> },
     /// It lasts, or is larger or smaller than was said; of the same id.
@@ -39,7 +45,7 @@ pub enum Event {
     /// It went away: what came since does not bear it out. `replaced_by`: the finding that says the same with another
     /// beginning, or of more series.
     FindingWithdrawn {
-        id: String,
+        finding: Box<Finding>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replaced_by: Option<String>,
     },

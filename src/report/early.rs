@@ -1,8 +1,10 @@
 //! What was told while the run went on: how it is told then, and how a report tells it afterwards.
 
+use crate::detect::tracker::Change;
 use crate::model::early_finding::EarlyFinding;
 use crate::model::finding::{Finding, FindingKind};
 use crate::model::report::AnalysisReport;
+use crate::model::time::Timestamp;
 
 use super::columns::counted;
 use super::words;
@@ -12,6 +14,18 @@ pub fn told(early: &EarlyFinding) -> String {
     let what = if early.kind == FindingKind::ErrorRate { "more requests fail" } else { "slower" };
     let runs = counted(u64::from(early.runs_count), "earlier run");
     format!("after {}: {what} than in {runs}, {}", words::duration(early.after_seconds), moved(early))
+}
+
+/// Words in one line what has changed of the findings of a run that goes on, for whoever watches.
+pub fn changed(change: &Change, at: Timestamp) -> String {
+    let clock = at.clock();
+    match change {
+        Change::Opened(finding) => format!("at {clock}: {}", finding.title),
+        Change::Grew(finding) => format!("at {clock}, now: {}", finding.title),
+        Change::Closed(finding) => format!("at {clock}, over: {}", finding.title),
+        Change::Withdrawn { told, replaced_by: Some(_) } => format!("at {clock}, better known since: {}", told.title),
+        Change::Withdrawn { told, replaced_by: None } => format!("at {clock}, went away: {}", told.title),
+    }
 }
 
 /// Says how early a finding of the whole run was known: `known after 3 min 00 s of 20 min 00 s`; none where it was not told.

@@ -286,6 +286,62 @@ impl Aggregate {
         Ok(())
     }
 
+    /// Returns the open windows that end at `until_ns` or before, as they are now: more of their samples may come.
+    pub fn open_until(&self, until_ns: i64) -> Vec<Window> {
+        let mut windows = Vec::new();
+        let first_open = window_start(until_ns);
+        for (start_ns, window) in self.open.range(..first_open) {
+            // By series, then by cell, in the order of the lines.
+            let mut by_series: BTreeMap<u32, BTreeMap<u32, Vec<f64>>> = BTreeMap::new();
+            for (cell, value) in window.cells.iter().zip(&window.values) {
+                by_series.entry(self.series_of_cell(*cell)).or_default().entry(*cell).or_default().push(*value);
+            }
+            windows.extend(by_series.into_iter().map(|(series, cells)| self.as_it_is(*start_ns, series, &cells)));
+        }
+        windows
+    }
+
+    /// `cells`: at least one, each with a value.
+    fn as_it_is(&self, start_ns: i64, series: u32, cells: &BTreeMap<u32, Vec<f64>>) -> Window {
+        let metric = cells.keys().next().map_or(0, |cell| self.cells[*cell as usize].metric as usize);
+        let lasts = cells.values().filter_map(|values| values.last().copied());
+        let last = if self.adds_up(metric) { lasts.sum() } else { lasts.last().unwrap_or_default() };
+        let mut sorted: Vec<f64> = cells.values().flatten().copied().collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        self.window(start_ns, series, metric, &sorted, last)
+    }
+
+    /// `sorted`: ascending, not empty.
+    fn window(&self, start_ns: i64, series: u32, metric: usize, sorted: &[f64], last: f64) -> Window {
+        let is_trend = self.keeps_values(metric);
+        let percentile = |p: &f64| of_sorted(sorted, *p).unwrap_or(f64::NAN);
+        Window {
+            start_ns,
+            series,
+            count: sorted.len() as u64,
+            sum: Sum::of(sorted).value(),
+            min: sorted[0],
+            max: sorted[sorted.len() - 1],
+            last,
+            nonzero_count: sorted.iter().filter(|value| **value != 0.0).count() as u64,
+            percentiles: is_trend.then(|| WINDOW_PERCENTILES.each_ref().map(percentile)),
+            sketch: is_trend.then(|| sketch::bytes_of_sorted(sorted)),
+        }
+    }
+
+    fn keeps_values(&self, metric: usize) -> bool {
+        matches!(self.metrics[metric].kind, None | Some(MetricKind::Trend))
+    }
+
+    /// Says whether the last values of several inputs add up.
+    fn adds_up(&self, metric: usize) -> bool {
+        matches!(&*self.metrics[metric].name, "vus" | "vus_max")
+    }
+
+    pub fn open_windows_count(&self) -> usize {
+        self.open.len()
+    }
+
     pub fn close_all(&mut self, windows: &mut Vec<Window>) -> io::Result<()> {
         while !self.open.is_empty() {
             self.close_first(windows)?;
@@ -363,8 +419,7 @@ impl Aggregate {
         sorted: &mut Vec<f64>,
     ) -> io::Result<Window> {
         let metric = self.cells[cells[0] as usize].metric as usize;
-        let keeps_values = matches!(self.metrics[metric].kind, None | Some(MetricKind::Trend));
-        let is_vus = matches!(&*self.metrics[metric].name, "vus" | "vus_max");
+        let (keeps_values, adds_up) = (self.keeps_values(metric), self.adds_up(metric));
         let series = self.series_of_cell(cells[0]);
         let (mut last, mut nonzero_count, mut sum) = (0.0, 0, Sum::default());
         sorted.clear();
@@ -374,7 +429,7 @@ impl Aggregate {
             begin = end;
             let same = &mut sorted[of_cell..];
             let last_of_cell = same[same.len() - 1];
-            last = if is_vus { last + last_of_cell } else { last_of_cell };
+            last = if adds_up { last + last_of_cell } else { last_of_cell };
             same.sort_unstable_by(f64::total_cmp);
             let cell = &mut self.cells[*index as usize];
             cell.count += same.len() as u64;

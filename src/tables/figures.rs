@@ -16,7 +16,7 @@ use super::selection::{Group, quantiles};
 const PERCENTAGES: [f64; 5] = [50.0, 90.0, 95.0, 99.0, 99.9];
 const LATENCY_PERCENTAGES: [f64; 4] = [50.0, 90.0, 95.0, 99.0];
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Figures {
     /// Metrics and sub-metrics, sorted by name.
     pub metrics: Vec<MetricReport>,
@@ -93,9 +93,11 @@ pub fn figures(
     let mut totals = totals(&metrics);
     // Samples were read, and none of them was of a request.
     totals.requests_count.get_or_insert(0);
-    let unknown_kinds =
-        aggregate.metrics.iter().filter(|metric| metric.kind.is_none()).map(|metric| metric.name.to_string());
-    Ok(Figures { metrics, endpoints, checks, totals, unknown_submetrics, unknown_kinds: unknown_kinds.collect() })
+    let unknown_kinds = aggregate.metrics.iter().filter(|metric| metric.kind.is_none());
+    let mut unknown_kinds: Vec<String> = unknown_kinds.map(|metric| metric.name.to_string()).collect();
+    // Not in the order in which they came, which several inputs do not have.
+    unknown_kinds.sort();
+    Ok(Figures { metrics, endpoints, checks, totals, unknown_submetrics, unknown_kinds })
 }
 
 fn group(cells: &[u32], percentages: &[f64]) -> Group {

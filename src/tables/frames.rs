@@ -120,6 +120,12 @@ pub struct FrameSeries {
     frames: BTreeMap<i64, Frame>,
 }
 
+impl FrameSeries {
+    pub fn samples_count(&self) -> u64 {
+        self.frames.values().map(|frame| frame.count).sum()
+    }
+}
+
 /// The frames of one run.
 #[derive(Debug, Clone)]
 pub struct Frames {

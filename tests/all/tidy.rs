@@ -18,7 +18,7 @@ const FLOORS: [&[&str]; 7] = [
     &["ingest", "store", "detect", "diagnose", "llm", "workspace"],
     &["report", "knowledge", "runner"],
     &["engine", "notify"],
-    &["agents"],
+    &["agents", "service"],
     &["cli", "mcp", "web"],
 ];
 

@@ -28,7 +28,7 @@ pub struct Counters {
     pub reports_count: AtomicU64,
     pub samples_count: AtomicU64,
     pub rejected_lines_count: AtomicU64,
-    pub late_samples_count: AtomicU64,
+    pub late_windows_count: AtomicU64,
     pub open_windows_count: AtomicU64,
     pub open_runs_count: AtomicU64,
     /// Partitions of this instance.

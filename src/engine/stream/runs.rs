@@ -1,12 +1,14 @@
 //! The runs of a stream: which there are, whose they are, when they end, and what is done then.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::engine::live::Live;
+use crate::engine::watch::{News, Teller};
 use crate::engine::{self, EngineError, Keep, Request};
 use crate::ingest::input::{self, Input};
 use crate::model::report::{AnalysisReport, Skipped};
@@ -50,7 +52,18 @@ struct Work<'scope> {
     pods: Vec<(String, Arc<Pod>)>,
     is_dropped: Arc<AtomicBool>,
     exit_code: Arc<OnceLock<i32>>,
+    labels: RunLabels,
+    news: Receiver<News>,
+    live: Arc<Live>,
     thread: ScopedJoinHandle<'scope, Result<AnalysisReport, EngineError>>,
+}
+
+/// What the runs that have ended had.
+#[derive(Debug, Default)]
+struct Ended {
+    samples: u64,
+    rejected_lines: u64,
+    late_windows: u64,
 }
 
 struct Runs<'d> {
@@ -61,6 +74,7 @@ struct Runs<'d> {
     seen: HashSet<SegmentName>,
     /// Runs by segment, for its deletion; the last segment of each partition.
     by_segment: BTreeMap<SegmentName, Vec<String>>,
+    ended: Ended,
 }
 
 /// Looks after the runs until `is_over` is set.
@@ -71,8 +85,15 @@ pub fn look_after(
     segments: Receiver<(SegmentName, SegmentIndex)>,
     is_over: &AtomicBool,
 ) -> Result<(), StreamError> {
-    let mut runs =
-        Runs { store, settings, door, runs: HashMap::new(), seen: HashSet::new(), by_segment: BTreeMap::new() };
+    let mut runs = Runs {
+        store,
+        settings,
+        door,
+        runs: HashMap::new(),
+        seen: HashSet::new(),
+        by_segment: BTreeMap::new(),
+        ended: Ended::default(),
+    };
     std::thread::scope(|scope| {
         let mut works: Vec<Work> = Vec::new();
         let mut looked = || -> Result<(), StreamError> {
@@ -165,6 +186,10 @@ impl<'d> Runs<'d> {
     {
         let mut index = 0;
         while index < works.len() {
+            let work = &works[index];
+            while let Ok(news) = work.news.try_recv() {
+                (self.door.tell)(Told::News { run: &work.run, labels: &work.labels, news });
+            }
             if works[index].thread.is_finished() {
                 let work = works.swap_remove(index);
                 self.finish(work)?;
@@ -194,7 +219,23 @@ impl<'d> Runs<'d> {
         }
         let open = self.runs.values().filter(|run| !matches!(run.state, State::Reported(_))).count();
         self.door.counters.open_runs_count.store(open as u64, Ordering::Relaxed);
+        self.count(works);
         Ok(())
+    }
+
+    /// Adds up what the runs under way have read, to what those before have.
+    fn count(&self, works: &[Work]) {
+        let counters = &self.door.counters;
+        let sum = |of: fn(&Live) -> &AtomicU64| -> u64 {
+            works.iter().map(|work| of(&work.live).load(Ordering::Relaxed)).sum()
+        };
+        let ended = &self.ended;
+        counters.samples_count.store(ended.samples + sum(|live| &live.samples_count), Ordering::Relaxed);
+        let rejected = ended.rejected_lines + sum(|live| &live.rejected_lines_count);
+        counters.rejected_lines_count.store(rejected, Ordering::Relaxed);
+        let late = ended.late_windows + sum(|live| &live.late_windows_count);
+        counters.late_windows_count.store(late, Ordering::Relaxed);
+        counters.open_windows_count.store(sum(|live| &live.open_windows_count), Ordering::Relaxed);
     }
 
     /// Says whether a run is ours to read, and can be begun.
@@ -233,10 +274,15 @@ impl<'d> Runs<'d> {
         let labels = pods.iter().find_map(|(_, pod)| pod.about()).map(|about| about.labels).unwrap_or_default();
         let labels = with_defaults(labels, &self.settings.labels);
         (self.door.tell)(Told::Began { run: &key, labels: &labels });
+        let (news, heard) = channel();
         let (is_dropped, exit_code) = (Arc::new(AtomicBool::new(false)), Arc::new(OnceLock::new()));
-        let mut request = (self.door.request)(labels);
+        let mut request = (self.door.request)(labels.clone());
+        // Whoever hears of it may have gone: the report says it again.
+        request.teller = Some(Teller(Box::new(move |told| drop(news.send(told)))));
         request.k6_exit_code = exit_code.clone();
         request.is_dropped = Some(is_dropped.clone());
+        let live = Arc::new(Live::default());
+        request.live = Some(live.clone());
         if pods.iter().any(|(_, pod)| !pod.is_numbered()) {
             let reason = "the records came without the headers of `tidemark forward`: they cannot tell";
             let what = "repeated samples, the run's end, and the kinds and thresholds of its metrics".to_owned();
@@ -246,7 +292,7 @@ impl<'d> Runs<'d> {
         let named = Builder::new().name("run".to_owned());
         let thread =
             named.spawn_scoped(scope, move || judge(&store, &of_thread, request)).expect("the system starts a thread");
-        Work { run: key, pods, is_dropped, exit_code, thread }
+        Work { run: key, pods, is_dropped, exit_code, labels, news: heard, live, thread }
     }
 
     /// Tells a run under way what has become known: that all of its pods are there, that it ended, or that it is not ours.
@@ -278,6 +324,12 @@ impl<'d> Runs<'d> {
 
     fn finish(&mut self, work: Work) -> Result<(), StreamError> {
         let result = work.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        while let Ok(news) = work.news.try_recv() {
+            (self.door.tell)(Told::News { run: &work.run, labels: &work.labels, news });
+        }
+        self.ended.samples += work.live.samples_count.load(Ordering::Relaxed);
+        self.ended.rejected_lines += work.live.rejected_lines_count.load(Ordering::Relaxed);
+        self.ended.late_windows += work.live.late_windows_count.load(Ordering::Relaxed);
         let Some(run) = self.runs.get_mut(&work.run) else { return Ok(()) };
         let (report, reason) = match result {
             Ok(report) => (Some(report), None),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
@@ -123,13 +123,8 @@ impl Producer {
             .set("queue.buffering.max.kbytes", WAITING_KILOBYTES);
         let producer: BaseProducer<Deliveries> =
             client.create_with_context(Deliveries::default()).map_err(AccessError::Options)?;
-        let producer = Producer { producer, topic: topic.to_owned() };
-        let (brokers, topic) = (access.brokers.clone(), producer.topic.clone());
-        match producer.producer.client().fetch_metadata(Some(&producer.topic), ANSWER_WITHIN) {
-            Ok(metadata) if metadata.topics().first().is_some_and(|topic| topic.error().is_none()) => Ok(producer),
-            Ok(_) => Err(AccessError::NoTopic { brokers, topic }),
-            Err(cause) => Err(AccessError::Unreachable { brokers, topic, cause }),
-        }
+        check_topic(access, topic, producer.client())?;
+        Ok(Producer { producer, topic: topic.to_owned() })
     }
 
     /// Hands a record over; false while too many wait for the broker.
@@ -159,6 +154,44 @@ impl Producer {
     pub fn delivered(&self, pod_index: usize) -> Delivered {
         let by_pod = self.producer.context().by_pod.lock().unwrap_or_else(PoisonError::into_inner);
         by_pod.get(&pod_index).copied().unwrap_or_default()
+    }
+}
+
+/// Publishes messages of our own to a topic, in their order by key.
+pub struct Publisher {
+    producer: BaseProducer,
+    topic: String,
+}
+
+impl Publisher {
+    /// Asks for the topic first, so that a wrong name is told at once.
+    pub fn start(access: &Access, topic: &str) -> Result<Publisher, AccessError> {
+        let mut client = access.client();
+        client.set("enable.idempotence", "true").set("compression.type", COMPRESSION);
+        let producer: BaseProducer = client.create().map_err(AccessError::Options)?;
+        check_topic(access, topic, producer.client())?;
+        Ok(Publisher { producer, topic: topic.to_owned() })
+    }
+
+    /// Never waits for the broker; false when too many messages wait for it already.
+    pub fn publish(&self, key: &str, message: &str) -> bool {
+        let sent = self.producer.send(BaseRecord::to(&self.topic).key(key).payload(message)).is_ok();
+        self.producer.poll(Duration::ZERO);
+        sent
+    }
+
+    /// Waits until the broker has all; false when it takes too long.
+    pub fn finish(&self) -> bool {
+        self.producer.flush(ANSWER_WITHIN).is_ok()
+    }
+}
+
+fn check_topic<C: ClientContext>(access: &Access, topic: &str, client: &Client<C>) -> Result<(), AccessError> {
+    let (brokers, named) = (access.brokers.clone(), topic.to_owned());
+    match client.fetch_metadata(Some(topic), ANSWER_WITHIN) {
+        Ok(metadata) if metadata.topics().first().is_some_and(|topic| topic.error().is_none()) => Ok(()),
+        Ok(_) => Err(AccessError::NoTopic { brokers, topic: named }),
+        Err(cause) => Err(AccessError::Unreachable { brokers, topic: named, cause }),
     }
 }
 

@@ -1,0 +1,236 @@
+//! Findings while a run goes on: from what each look finds, one message for each change.
+//!
+//! A look judges all that is known so far, so that what it finds comes and goes at the edge of what is sure. A finding is
+//! told when two looks in a row have it, and taken back when `MISSING_LOOKS` in a row have not. One that is found again
+//! with another beginning, or with another series first, has another id: the old one is taken back in its favour.
+
+use crate::model::finding::Finding;
+use crate::model::time::Timestamp;
+
+/// Looks in a row that must have a finding before it is told.
+const LOOKS_MIN: u32 = 2;
+/// Looks in a row without a finding after which it is taken back.
+const MISSING_LOOKS: u32 = 3;
+/// A change that is larger or smaller by this part is worth another message.
+const GROWTH: f64 = 0.25;
+/// Seconds of the run between two messages about the same finding.
+const QUIET_SECONDS: f64 = 10.0;
+
+/// One change of what is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    Opened(Finding),
+    /// Larger, smaller, or graver than was said.
+    Grew(Finding),
+    /// It has an end now.
+    Closed(Finding),
+    /// `told`: as it was told last; `replaced_by`: the id of the finding that says the same.
+    Withdrawn {
+        told: Finding,
+        replaced_by: Option<String>,
+    },
+}
+
+#[derive(Debug)]
+struct Tracked {
+    /// As it was found last.
+    finding: Finding,
+    /// As it was told last; none before that.
+    told: Option<(Finding, Timestamp)>,
+    found_count: u32,
+    missing_count: u32,
+}
+
+/// What was found and told of one run so far.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    tracked: Vec<Tracked>,
+}
+
+impl Tracker {
+    /// Takes what a look found, and returns what has changed since the last one. `at`: up to when it looked.
+    pub fn take(&mut self, found: Vec<Finding>, at: Timestamp) -> Vec<Change> {
+        for tracked in &mut self.tracked {
+            tracked.missing_count += 1;
+        }
+        for finding in found {
+            match self.tracked.iter_mut().find(|tracked| tracked.finding.id == finding.id) {
+                Some(tracked) => {
+                    tracked.found_count = if tracked.missing_count > 1 { 1 } else { tracked.found_count + 1 };
+                    (tracked.finding, tracked.missing_count) = (finding, 0);
+                }
+                None => self.tracked.push(Tracked { finding, told: None, found_count: 1, missing_count: 0 }),
+            }
+        }
+        let mut changes = Vec::new();
+        for tracked in self.tracked.iter_mut().filter(|tracked| tracked.missing_count == 0) {
+            changes.extend(tracked.change(at));
+        }
+        self.drop_missing(&mut changes);
+        changes
+    }
+
+    /// Returns what has to be taken back when the run is judged as a whole.
+    pub fn end(self, findings: &[Finding]) -> Vec<Change> {
+        let told = self.tracked.into_iter().filter_map(|tracked| tracked.told);
+        let gone = told.filter(|(told, _)| findings.iter().all(|finding| finding.id != told.id));
+        gone.map(|(told, _)| Change::Withdrawn {
+            replaced_by: findings.iter().find(|finding| is_same(&told, finding)).map(|finding| finding.id.clone()),
+            told,
+        })
+        .collect()
+    }
+
+    /// Forgets what is no longer found, and takes back what was told of it.
+    fn drop_missing(&mut self, changes: &mut Vec<Change>) {
+        let successor = |gone: &Finding| {
+            let mut told = self.tracked.iter().filter(|tracked| tracked.missing_count == 0 && tracked.told.is_some());
+            told.find(|tracked| is_same(gone, &tracked.finding)).map(|tracked| tracked.finding.id.clone())
+        };
+        let is_gone = |tracked: &Tracked| {
+            let is_replaced = tracked.missing_count > 0 && successor(&tracked.finding).is_some();
+            tracked.missing_count >= MISSING_LOOKS || is_replaced
+        };
+        let gone: Vec<bool> = self.tracked.iter().map(is_gone).collect();
+        for (tracked, _) in self.tracked.iter().zip(&gone).filter(|(_, gone)| **gone) {
+            if let Some((told, _)) = &tracked.told {
+                changes.push(Change::Withdrawn { told: told.clone(), replaced_by: successor(&tracked.finding) });
+            }
+        }
+        let mut gone = gone.into_iter();
+        self.tracked.retain(|_| !gone.next().unwrap_or(false));
+    }
+}
+
+impl Tracked {
+    /// Says what is to be told of a finding that the look at `at` has.
+    fn change(&mut self, at: Timestamp) -> Option<Change> {
+        let finding = &self.finding;
+        let change = match &self.told {
+            None if self.found_count >= LOOKS_MIN => Change::Opened(finding.clone()),
+            None => return None,
+            Some((told, _)) if told.until.is_none() && finding.until.is_some() => Change::Closed(finding.clone()),
+            Some((told, _)) if finding.severity < told.severity => Change::Grew(finding.clone()),
+            Some((told, when)) if at.seconds_since(*when) >= QUIET_SECONDS && has_moved(told, finding) => {
+                Change::Grew(finding.clone())
+            }
+            Some(_) => return None,
+        };
+        self.told = Some((finding.clone(), at));
+        Some(change)
+    }
+}
+
+fn has_moved(told: &Finding, now: &Finding) -> bool {
+    let size = |finding: &Finding| finding.change.map_or(0.0, |change| change.point);
+    let has_begun_again = told.until.is_some() && now.until.is_none();
+    has_begun_again || (size(now) - size(told)).abs() > GROWTH * size(told).abs()
+}
+
+/// Says whether two findings tell of the same time, and in the same direction.
+fn is_same(one: &Finding, other: &Finding) -> bool {
+    let end = |finding: &Finding| finding.until.unwrap_or(Timestamp(i64::MAX));
+    let overlap = match (one.from, other.from) {
+        (Some(one_from), Some(other_from)) => one_from < end(other) && other_from < end(one),
+        // Of the whole run: the same unless the series says otherwise.
+        (None, None) => one.series.metric == other.series.metric,
+        _ => false,
+    };
+    overlap && one.direction == other.direction && one.id != other.id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::finding::{Direction, FindingKind, Scale, SeriesReference, Severity};
+    use crate::model::metric::Unit;
+    use crate::model::time::NANOSECONDS_PER_SECOND;
+
+    fn seconds(seconds: i64) -> Timestamp {
+        Timestamp(seconds * NANOSECONDS_PER_SECOND)
+    }
+
+    fn finding(id: &str, from: i64, until: Option<i64>, point: f64, severity: Severity) -> Finding {
+        let change = crate::model::finding::Change {
+            scale: Scale::Ratio,
+            point,
+            low: Some(point - 0.1),
+            high: Some(point + 0.1),
+            confidence: 0.95,
+        };
+        Finding {
+            id: id.to_owned(),
+            kind: FindingKind::Anomaly,
+            title: String::new(),
+            severity,
+            direction: Direction::Worse,
+            series: SeriesReference { metric: "m".to_owned(), tags: Default::default(), statistic: None },
+            also: Vec::new(),
+            from: Some(seconds(from)),
+            until: until.map(seconds),
+            since_run: None,
+            suspect: false,
+            observed: 1.0,
+            expected: None,
+            unit: Unit::Milliseconds,
+            change: Some(change),
+            evidence: Vec::new(),
+        }
+    }
+
+    /// Each look by what it finds, and what is said of it.
+    fn check(looks: &[(&[Finding], &[&str])], end: (&[Finding], &[&str])) {
+        let said = |changes: Vec<Change>| -> Vec<String> {
+            let one = |change: Change| match change {
+                Change::Opened(finding) => format!("opened {}", finding.id),
+                Change::Grew(finding) => format!("grew {}", finding.id),
+                Change::Closed(finding) => format!("closed {}", finding.id),
+                Change::Withdrawn { told, replaced_by } => {
+                    format!("withdrawn {}{}", told.id, replaced_by.map_or(String::new(), |by| format!(" for {by}")))
+                }
+            };
+            changes.into_iter().map(one).collect()
+        };
+        let mut tracker = Tracker::default();
+        for (second, (found, expected)) in looks.iter().enumerate() {
+            assert_eq!(said(tracker.take(found.to_vec(), seconds(second as i64))), *expected, "look {second}");
+        }
+        assert_eq!(said(tracker.end(end.0)), end.1);
+    }
+
+    #[test]
+    fn one_message_for_each_change() {
+        use Severity::{Critical, Major};
+        let a = |until, point, severity| [finding("a", 10, until, point, severity)];
+        check(
+            &[
+                (&[], &[]),
+                (&a(None, 0.5, Major), &[]),
+                (&a(None, 0.5, Major), &["opened a"]),
+                (&a(None, 0.55, Major), &[]),
+                (&a(None, 1.5, Critical), &["grew a"]),
+                (&[], &[]),
+                (&a(None, 1.5, Critical), &[]),
+                (&a(Some(30), 1.5, Critical), &["closed a"]),
+                (&a(Some(30), 1.5, Critical), &[]),
+            ],
+            (&a(Some(30), 1.4, Critical), &[]),
+        );
+    }
+
+    #[test]
+    fn what_flickers_is_not_told_and_what_goes_away_is_taken_back() {
+        let a = [finding("a", 10, None, 0.5, Severity::Major)];
+        check(&[(&a, &[]), (&[], &[]), (&a, &[]), (&[], &[])], (&[], &[]));
+        check(&[(&a, &[]), (&a, &["opened a"]), (&[], &[]), (&[], &[]), (&[], &["withdrawn a"])], (&[], &[]));
+        check(&[(&a, &[]), (&a, &["opened a"])], (&[], &["withdrawn a"]));
+    }
+
+    #[test]
+    fn another_beginning_takes_the_place_of_the_first() {
+        let a = [finding("a", 19, None, 0.5, Severity::Major)];
+        let b = [finding("b", 20, None, 0.5, Severity::Major)];
+        check(&[(&a, &[]), (&a, &["opened a"]), (&b, &[]), (&b, &["opened b", "withdrawn a for b"])], (&b, &[]));
+        check(&[(&a, &[]), (&a, &["opened a"])], (&b, &["withdrawn a for b"]));
+    }
+}
