@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
@@ -29,6 +29,7 @@ use super::config::{Config, ObjectiveConfig, QuietSeconds};
 use super::confirm::Confirm;
 use super::fail_on::FailOnArgument;
 use super::known_run::known_run;
+use super::screen::{Board, Screen};
 use super::servers::ServersArgument;
 use super::{StoreArgument, UsageError, exit, key_value, progress};
 
@@ -149,19 +150,41 @@ impl Analyze {
         let is_live = self.follow || paths.iter().any(|path| path == Path::new("-"));
         let live = (is_live && std::io::stderr().is_terminal()).then(Arc::<Live>::default);
         // Until the run is judged, the progress is shown and the attempt's folder is ours.
-        let shown = self.show_progress(&inputs, live.clone(), evidence.as_ref());
+        let board = Board::default();
+        let screen = live.as_ref().filter(|_| self.follow).and_then(|live| {
+            let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            board.begin(&names.join(", "), live.clone());
+            Screen::show(&board)
+        });
+        let shown = match &screen {
+            Some(_) => progress::Shown::nothing(),
+            None => self.show_progress(&inputs, live.clone(), evidence.as_ref()),
+        };
+        // What is told while the screen is up is said once it is down.
+        let unsaid = Arc::<Mutex<Vec<String>>>::default();
         let teller = is_live.then(|| {
-            let write = shown.line_writer();
-            Teller(Box::new(move |news| match news {
-                News::Early(finding) => write(&early::told(&finding)),
-                News::Change { change, at } => write(&early::changed(&change, at)),
+            let (write, board, run) = (shown.line_writer(), board.clone(), board.names().concat());
+            let later = screen.is_some().then(|| unsaid.clone());
+            Teller(Box::new(move |news| {
+                board.news(&run, &news);
+                let line = match news {
+                    News::Early(finding) => early::told(&finding),
+                    News::Change { change, at } => early::changed(&change, at),
+                };
+                match &later {
+                    Some(later) => later.lock().unwrap_or_else(PoisonError::into_inner).push(line),
+                    None => write(&line),
+                }
             }))
         });
         let keep = store.map(|store| Keep::begin(store, now.into()));
         let _claim = keep.as_ref().map(|keep| keep.store.claim(&keep.attempt)).transpose()?;
         let k6_exit_code = Arc::new(k6_exit_code.map_or_else(OnceLock::new, OnceLock::from));
         let request = Request { k6_exit_code, teller, evidence, left_out, baseline, live, ..self.request(config) };
-        Ok(engine::analyze(inputs, &request, keep, stop)?.report)
+        let analysis = engine::analyze(inputs, &request, keep, stop);
+        drop(screen);
+        unsaid.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|line| eprintln!("{line}"));
+        Ok(analysis?.report)
     }
 
     /// What the command line says, and where it says nothing, the configuration.

@@ -22,6 +22,7 @@ mod prune;
 mod query;
 mod report;
 mod schema;
+mod screen;
 mod servers;
 mod stream;
 mod telemetry_config;

@@ -47,7 +47,7 @@ pub fn show(
 ) -> Shown {
     let target = ProgressDrawTarget::stderr_with_hz(10);
     if target.is_hidden() {
-        return Shown { bar: None, end: None, painter: None };
+        return Shown::nothing();
     }
     let answers_count = source.and_then(Source::answers_count);
     let bar = ProgressBar::with_draw_target(total_bytes, target);
@@ -87,7 +87,7 @@ pub fn show(
 pub fn show_asking(source: &Source) -> Shown {
     let target = ProgressDrawTarget::stderr_with_hz(10);
     let Some(count) = source.answers_count().filter(|_| !target.is_hidden()) else {
-        return Shown { bar: None, end: None, painter: None };
+        return Shown::nothing();
     };
     let bar = ProgressBar::with_draw_target(None, target);
     bar.set_style(ProgressStyle::with_template(ASKING).expect("the template is a constant"));
@@ -115,6 +115,11 @@ fn words(figures: &LiveFigures) -> String {
 }
 
 impl Shown {
+    /// Where something else is shown.
+    pub fn nothing() -> Shown {
+        Shown { bar: None, end: None, painter: None }
+    }
+
     /// Returns what writes a line on stderr, above the line of progress where there is one.
     pub fn line_writer(&self) -> impl Fn(&str) + Send + Sync + 'static {
         let bar = self.bar.clone();

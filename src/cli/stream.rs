@@ -1,6 +1,6 @@
 //! `tidemark stream`: from Kafka into the store, with what stands out while runs go on.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +29,7 @@ use super::analyze;
 use super::config::Config;
 use super::kafka::KafkaArgument;
 use super::logs::LogArgument;
+use super::screen::{Board, Screen};
 use super::servers::ServersArgument;
 use super::{StoreArgument, key_value};
 
@@ -56,6 +57,9 @@ pub struct Stream {
     /// End when the topic is read to its end and each of its runs is reported.
     #[arg(long)]
     until_idle: bool,
+    /// Show the runs on the terminal while they go on, in the place of messages.
+    #[arg(long)]
+    tui: bool,
     /// The test that runs are of whose producer does not say.
     #[arg(long, env = "TIDEMARK_TEST", value_name = "NAME")]
     test: Option<String>,
@@ -97,7 +101,8 @@ const EXAMPLES: &str = "Examples:
 
 impl Stream {
     pub fn run(self, config: &Config) -> anyhow::Result<u8> {
-        self.log.begin("info");
+        // Lines of the log would run through the screen.
+        self.log.begin(if self.tui { "off" } else { "info" });
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             signal_hook::flag::register(signal, stop.clone()).context("failed to listen for signals")?;
@@ -145,13 +150,23 @@ impl Stream {
             tracing::info!(%served_at, "serving /healthz, /readyz, /metrics and /events");
         }
         let stdout = Mutex::new(std::io::stdout());
+        let board = Board::default();
+        let screen = self.tui.then(|| Screen::show(&board)).flatten();
         let tell = |told: Told| {
+            match &told {
+                Told::Began { run, live, .. } => board.begin(run, Arc::clone(live)),
+                Told::News { run, news, .. } => board.news(run, news),
+                Told::Reported { run, report, .. } => {
+                    let verdict = report.map_or("nothing could be read", |report| report.verdict.kind.name());
+                    board.end(run, verdict.to_owned());
+                }
+            }
             let event = event(told, SystemTime::now().into());
             let Ok(message) = serde_json::to_string(&event) else { return };
-            let mut stdout = stdout.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(error) = writeln!(stdout, "{message}").and_then(|()| stdout.flush()) {
-                tracing::warn!(%error, "stdout takes no more: ending");
-                stop.store(true, Ordering::Relaxed);
+            // The messages would run through the screen, unless they go elsewhere.
+            let is_shown = screen.is_some() && std::io::stdout().is_terminal();
+            if !is_shown {
+                say(&mut stdout.lock().unwrap_or_else(PoisonError::into_inner), &message, &stop);
             }
             messages.tell(&message);
             if publisher.as_ref().is_some_and(|publisher| !publisher.publish(&event.run, &message)) {
@@ -164,6 +179,7 @@ impl Stream {
         };
         let door = Door { request: &request, tell: &tell, counters, stop: stop.clone() };
         let result = stream(&access, &store, &settings, &door);
+        drop(screen);
         messages.end();
         aborts.end();
         for thread in [webhook, abort].into_iter().flatten() {
@@ -174,6 +190,14 @@ impl Stream {
         }
         result?;
         Ok(0)
+    }
+}
+
+/// Writes a message to stdout; whoever read it and has gone wants no more.
+fn say(stdout: &mut std::io::Stdout, message: &str, stop: &AtomicBool) {
+    if let Err(error) = writeln!(stdout, "{message}").and_then(|()| stdout.flush()) {
+        tracing::warn!(%error, "stdout takes no more: ending");
+        stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -202,7 +226,7 @@ fn event(told: Told, at: Timestamp) -> StreamEvent {
     let names = |labels: &RunLabels| (or_default(labels.test.as_ref()), or_default(labels.environment.as_ref()));
     let mut looked_until = None;
     let (run, (test, environment), event) = match told {
-        Told::Began { run, labels } => (run, names(labels), Event::RunBegan),
+        Told::Began { run, labels, .. } => (run, names(labels), Event::RunBegan),
         Told::News { run, labels, news: News::Early(finding) } => {
             looked_until = Some(finding.at);
             (run, names(labels), Event::FindingEarly { finding: Box::new(finding) })

@@ -156,7 +156,7 @@ mod tests {
             point,
             low: Some(point - 0.1),
             high: Some(point + 0.1),
-            confidence: 0.95,
+            confidence: Some(0.95),
         };
         Finding {
             id: id.to_owned(),

@@ -19,6 +19,7 @@ use crate::model::report::AnalysisReport;
 use crate::model::run::RunLabels;
 use crate::store::{Store, StoreError};
 
+use super::live::Live;
 use super::watch::News;
 use super::{EngineError, Request};
 use counters::Counters;
@@ -60,6 +61,7 @@ pub enum Told<'r> {
     Began {
         run: &'r str,
         labels: &'r RunLabels,
+        live: &'r Arc<Live>,
     },
     News {
         run: &'r str,

@@ -1,18 +1,19 @@
 //! Lines of k6's JSON output to columns.
 //!
-//! A line goes down the first of three paths that takes it; all give the same rows, as `tests/all/decoder.rs` proves on
+//! A line goes down the first of four paths that takes it; all give the same rows, as `tests/all/decoder.rs` proves on
 //! generated lines.
 //!
 //! - `guessed`: metric and tags are those that followed the line before one of the last two times. A guess that holds costs
 //!   two comparisons of bytes; only the time and the value are read.
 //! - `ordered`: a `Point` line in k6's own key order; metric and tags are looked up by their bytes.
+//! - `metric_last`: a `Point` line as k6's extension for Kafka orders it, guessed in the same way.
 //! - `any`: whatever else a line is: other order, white space, escapes, a `Metric` line, garbage.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memrchr};
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -30,6 +31,9 @@ const AFTER_TIME: &[u8] = b",\"value\":";
 const AFTER_VALUE: &[u8] = b",\"tags\":";
 const AFTER_TAGS: &[u8] = b",\"metadata\":";
 const POINT_END: &[u8] = b"}}\n";
+const METRIC_LAST_START: &[u8] = b"{\"type\":\"Point\",\"data\":{\"time\":\"";
+const BEFORE_METRIC: &[u8] = b"},\"metric\":\"";
+const METRIC_LAST_END: &[u8] = b"\"}";
 
 /// Bytes of remembered tags beyond which a decoder begins anew: ids in tags must not fill the memory.
 const REMEMBERED_BYTES_MAX: usize = 8 << 20;
@@ -48,6 +52,8 @@ struct KnownMetric {
     name: Arc<str>,
     /// A line of this metric from its start to its time.
     line_start: Box<[u8]>,
+    /// A line in which the metric comes last, from behind its tags to its end.
+    line_end: Box<[u8]>,
 }
 
 #[derive(Debug)]
@@ -133,6 +139,8 @@ impl LineDecoder {
                 rest = &rest[length..];
             } else if let Some(length) = self.guessed(rest, 1, block).or_else(|| self.ordered(rest, block)) {
                 rest = &rest[length..];
+            } else if let Some(length) = self.metric_last(rest, block) {
+                rest = &rest[length..];
             } else {
                 let end = memchr(b'\n', rest).unwrap_or(rest.len());
                 if let Err(reason) = self.any(&rest[..end], block) {
@@ -195,6 +203,48 @@ impl LineDecoder {
         self.follow(label);
         push(block, self.last_time_ns, value, label);
         Some(at)
+    }
+
+    /// Takes a `Point` line whose metric comes last: returns its length, none when it is anything else.
+    fn metric_last(&mut self, rest: &[u8], block: &mut SampleBlock) -> Option<usize> {
+        let mut at = rest.starts_with(METRIC_LAST_START).then_some(METRIC_LAST_START.len())?;
+        at += self.read_time(&rest[at..])?;
+        at += rest[at..].starts_with(AFTER_TIME).then_some(AFTER_TIME.len())?;
+        let (value, length) = number::parse_prefix(&rest[at..])?;
+        at += length;
+        let guesses = self.labels.get(self.last_label as usize).map(|label| label.next).unwrap_or_default();
+        let guessed = guesses.into_iter().find_map(|guess| {
+            let KnownLabel { metric, tags, .. } = *self.labels.get(guess as usize)?;
+            let (tags, end) = (&*self.tags[tags as usize].text, &*self.metrics[metric as usize].line_end);
+            let behind_tags = rest[at..].strip_prefix(tags)?;
+            behind_tags.starts_with(end).then_some((guess, tags.len() + end.len()))
+        });
+        if let Some((label, length)) = guessed {
+            self.follow(label);
+            push(block, self.last_time_ns, value, label);
+            return Some(at + length);
+        }
+        at += rest[at..].starts_with(AFTER_VALUE).then_some(AFTER_VALUE.len())?;
+        let line = &rest[at..at + memchr(b'\n', &rest[at..])?];
+        let until_name = line.strip_suffix(METRIC_LAST_END)?;
+        let name = &until_name[memrchr(b'"', until_name)? + 1..];
+        let raw = until_name[..until_name.len() - name.len()].strip_suffix(BEFORE_METRIC)?;
+        // As in `ordered_metric`.
+        if !name.iter().all(|byte| *byte >= 0x20 && *byte != b'\\') {
+            return None;
+        }
+        let tags = match self.known_tags(raw) {
+            Some(known) => known,
+            None => self.tags_of(raw).ok()?,
+        };
+        let metric = match self.metric_index.get(name) {
+            Some(metric) => *metric,
+            None => self.add_metric(std::str::from_utf8(name).ok()?),
+        };
+        let label = self.label(metric, tags, block);
+        self.follow(label);
+        push(block, self.last_time_ns, value, label);
+        Some(at + line.len() + 1)
     }
 
     /// Takes the end of a line that has metadata, or is the last one and lacks its line end; returns its length.
@@ -317,9 +367,11 @@ impl LineDecoder {
         let index = self.metrics.len() as u32;
         // As k6 writes the name in a line.
         let escaped = serde_json::Value::from(name).to_string();
-        let line_start = [POINT_START, &escaped.as_bytes()[1..escaped.len() - 1], AFTER_METRIC].concat().into();
-        self.remembered_bytes += 4 * name.len() + 64;
-        self.metrics.push(KnownMetric { name: Arc::from(name), line_start });
+        let name_as_written = &escaped.as_bytes()[1..escaped.len() - 1];
+        let line_start = [POINT_START, name_as_written, AFTER_METRIC].concat().into();
+        let line_end = [BEFORE_METRIC, name_as_written, METRIC_LAST_END, b"\n"].concat().into();
+        self.remembered_bytes += 5 * name.len() + 96;
+        self.metrics.push(KnownMetric { name: Arc::from(name), line_start, line_end });
         self.metric_index.insert(name.as_bytes().into(), index);
         index
     }

@@ -19,6 +19,8 @@ struct Row {
 #[derive(Debug, Clone, Copy)]
 enum Form {
     K6,
+    /// As k6's extension for Kafka orders it.
+    MetricLast,
     Spaced,
     Reversed,
 }
@@ -69,6 +71,9 @@ fn line(row: &Row, form: Form) -> String {
         Form::K6 => format!(
             r#"{{"metric":{metric},"type":"Point","data":{{"time":{time},"value":{value},"tags":{tags}{metadata}}}}}"#
         ),
+        Form::MetricLast => format!(
+            r#"{{"type":"Point","data":{{"time":{time},"value":{value},"tags":{tags}{metadata}}},"metric":{metric}}}"#
+        ),
         Form::Spaced => format!(
             "{{ \"metric\" : {metric},\t\"type\": \"Point\", \"data\": {{\"time\": {time}, \"value\" :{value} , \"tags\":{tags}{metadata} }} }} \r"
         ),
@@ -105,7 +110,7 @@ fn decoded(text: &str, lines_per_block: usize) -> (Vec<Row>, u64) {
 proptest! {
     #[test]
     fn every_form_gives_the_same_rows(
-        rows in prop::collection::vec((row(), prop_oneof![4 => Just(Form::K6), 1 => Just(Form::Spaced), 1 => Just(Form::Reversed)]), 1..6),
+        rows in prop::collection::vec((row(), prop_oneof![4 => Just(Form::K6), 4 => Just(Form::MetricLast), 1 => Just(Form::Spaced), 1 => Just(Form::Reversed)]), 1..6),
         // Few rows in many orders: what followed a line before follows it again, or something else does.
         order in prop::collection::vec(any::<prop::sample::Index>(), 1..40),
         lines_per_block in 1usize..8,
@@ -125,8 +130,8 @@ proptest! {
 
     /// What the fast path takes, `serde_json` takes with the same value; what is damaged is counted, never a panic.
     #[test]
-    fn a_damaged_line_is_a_row_only_if_it_is_json(row in row(), at in any::<prop::sample::Index>(), byte in 0x20u8..0x7f) {
-        let good = line(&row, Form::K6);
+    fn a_damaged_line_is_a_row_only_if_it_is_json(row in row(), form in prop_oneof![Just(Form::K6), Just(Form::MetricLast)], at in any::<prop::sample::Index>(), byte in 0x20u8..0x7f) {
+        let good = line(&row, form);
         let mut damaged = good.clone().into_bytes();
         let at = at.index(damaged.len());
         damaged[at] = byte;

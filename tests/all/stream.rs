@@ -362,3 +362,140 @@ fn points_of_the_extension_give_the_same_figures() {
     compare("", &kept, &comparable(json(&batch.unwrap())), &mut different);
     assert!(different.is_empty(), "streamed and batch differ:\n{}", different.join("\n"));
 }
+
+fn send_file(topic: &Topic, folder: &Path, file: &Path) {
+    let mut forward = topic.command(folder, "forward");
+    ends(started(forward.arg(file)), Duration::from_secs(60));
+}
+
+#[test]
+#[ignore = "needs ../shared/stack"]
+fn poison_is_counted_and_the_rest_is_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let topic = Topic::new("poison", 2);
+    let sender = topic.producer();
+    let marks = |line: u64| headers("bad run", "pod", line, None, None);
+    for partition in 0..2 {
+        sender.send(partition, b"\x00\xff garbage", None);
+        sender.send(partition, b"", None);
+        sender.send(partition, &vec![b'x'; 900_000], None);
+        sender.send(partition, b"{\"type\":\"Point\",\"data\":{\"time\":\"yesterday\"}}", None);
+        sender.send(partition, b"[1,2", Some(marks(3 + partition as u64)));
+        sender.send(partition, b"x", Some(headers("", "pod", 1, None, None)));
+    }
+    sender.finish();
+    send_file(&topic, folder.path(), &data("checkout/k6.json.gz"));
+    let mut stream = topic.stream(folder.path());
+    stream.args(["--listen", "127.0.0.1:0"]);
+    let said = ends(started(&mut stream), Duration::from_secs(90));
+    // Two runs of which nothing can be used, and the good one.
+    assert_eq!(said.matches("\"run_unreadable\"").count(), 2, "{said}");
+    assert_eq!(said.matches("\"run_reported\"").count(), 1, "{said}");
+    assert_same_as_batch(folder.path(), &[data("checkout/k6.json.gz")], &[]);
+}
+
+#[test]
+#[ignore = "needs ../shared/stack"]
+fn a_topic_that_is_made_anew_is_read_from_its_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let topic = Topic::new("anew", 1);
+    send_file(&topic, folder.path(), &data("history/1/k6.json.gz"));
+    ends(started(&mut topic.stream(folder.path())), Duration::from_secs(60));
+    topic.script(&["--delete", &topic.name]);
+    topic.script(&[&topic.name, "1"]);
+    send_file(&topic, folder.path(), &data("history/2/k6.json.gz"));
+    let said = ends(started(&mut topic.stream(folder.path())), Duration::from_secs(60));
+    assert_eq!(said.matches("\"run_reported\"").count(), 1, "{said}");
+    let mut query = tidemark(folder.path());
+    query.args(["query", "SELECT count(*) AS n FROM runs", "--store", "store", "--format", "csv"]);
+    assert_eq!(String::from_utf8_lossy(&query.output().unwrap().stdout), "n\n2\n");
+}
+
+/// A store on a disk of its own that is soon full.
+#[test]
+#[ignore = "needs ../shared/stack"]
+fn a_full_disk_ends_it_with_code_5_and_with_room_it_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    std::fs::create_dir(&store).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=48k", "tmpfs"]).arg(&store).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        println!("SKIPPED a full disk: a disk for it cannot be mounted here");
+        return;
+    }
+    let topic = Topic::new("full", 1);
+    let file = data("checkout/k6.json.gz");
+    send_file(&topic, folder.path(), &file);
+    let output = topic.stream(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let remount = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&store).status().unwrap();
+    let after = remount.success().then(|| topic.stream(folder.path()).output().unwrap());
+    let checked = std::panic::catch_unwind(|| {
+        assert_eq!(output.status.code(), Some(5), "{said}");
+        assert!(said.contains("No space left on device"), "{said}");
+        let after = after.unwrap();
+        assert_eq!(after.status.code(), Some(0), "{}", String::from_utf8_lossy(&after.stderr));
+        assert_same_as_batch(folder.path(), &[file], &[]);
+    });
+    assert!(Command::new("umount").arg(&store).status().unwrap().success());
+    checked.unwrap();
+}
+
+#[test]
+#[ignore = "needs ../shared/stack"]
+fn a_step_in_a_running_run_is_told_while_it_goes_on_and_a_steady_run_says_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let topic = Topic::new("live", 2);
+    let mut stream = topic.command(folder.path(), "stream");
+    stream.args(["--store", "store", "--commit-seconds", "0.2"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let consumer = stream.spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(4));
+    let pods: Vec<_> = ["timeout-cart", "control"]
+        .into_iter()
+        .map(|run| {
+            let mut forward = topic.command(folder.path(), "forward");
+            forward.args(["--run-id", run, "--pods", "1"]).stdin(Stdio::piped());
+            let mut child = started(&mut forward);
+            let mut pipe = child.stdin.take().unwrap();
+            let text = text_of(&data(&format!("recordings/{run}/k6.json.gz")));
+            let writer = std::thread::spawn(move || replay(&text, &mut pipe));
+            (child, writer)
+        })
+        .collect();
+    for (child, writer) in pods {
+        writer.join().unwrap();
+        ends(child, Duration::from_secs(30));
+    }
+    std::thread::sleep(Duration::from_secs(6));
+    assert!(Command::new("kill").arg(consumer.id().to_string()).status().unwrap().success());
+    let said = ends(consumer, Duration::from_secs(30));
+    let events: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |run: &str, event: &str| -> Vec<&Value> {
+        events.iter().filter(|said| said["run"] == run && said["event"] == event).collect()
+    };
+    assert_eq!(of("control", "finding_opened"), Vec::<&Value>::new());
+    assert_eq!((of("control", "run_reported").len(), of("timeout-cart", "run_reported").len()), (1, 1), "{said}");
+    let opened = of("timeout-cart", "finding_opened");
+    let reported = of("timeout-cart", "run_reported")[0];
+    let last = opened.last().unwrap_or_else(|| panic!("nothing was told: {said}"));
+    assert!(reported["findings"].as_array().unwrap().contains(&last["finding"]["id"]), "{said}");
+    println!("told {} and reported {}", last["looked_until"], reported["findings"]);
+}
+
+/// Writes k6's lines as k6 did: each a moment after its time.
+fn replay(text: &[u8], pipe: &mut impl std::io::Write) {
+    let (began, mut first_ns) = (Instant::now(), None);
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let value: Value = serde_json::from_slice(line).unwrap();
+        if let Some(time) = value["data"]["time"].as_str() {
+            let time_ns = time.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp_nanos_opt().unwrap();
+            let due_ns = time_ns - *first_ns.get_or_insert(time_ns) + 200_000_000;
+            let due = Duration::from_nanos(u64::try_from(due_ns).unwrap_or(0));
+            if let Some(wait) = due.checked_sub(began.elapsed()).filter(|wait| wait.as_millis() > 50) {
+                pipe.flush().unwrap();
+                std::thread::sleep(wait);
+            }
+        }
+        pipe.write_all(line).unwrap();
+    }
+}

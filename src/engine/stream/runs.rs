@@ -273,7 +273,6 @@ impl<'d> Runs<'d> {
         pods.iter().for_each(|(_, pod)| pod.end_as(Ending::Open));
         let labels = pods.iter().find_map(|(_, pod)| pod.about()).map(|about| about.labels).unwrap_or_default();
         let labels = with_defaults(labels, &self.settings.labels);
-        (self.door.tell)(Told::Began { run: &key, labels: &labels });
         let (news, heard) = channel();
         let (is_dropped, exit_code) = (Arc::new(AtomicBool::new(false)), Arc::new(OnceLock::new()));
         let mut request = (self.door.request)(labels.clone());
@@ -283,6 +282,7 @@ impl<'d> Runs<'d> {
         request.is_dropped = Some(is_dropped.clone());
         let live = Arc::new(Live::default());
         request.live = Some(live.clone());
+        (self.door.tell)(Told::Began { run: &key, labels: &labels, live: &live });
         if pods.iter().any(|(_, pod)| !pod.is_numbered()) {
             let reason = "the records came without the headers of `tidemark forward`: they cannot tell";
             let what = "repeated samples, the run's end, and the kinds and thresholds of its metrics".to_owned();
