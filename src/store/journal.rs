@@ -64,6 +64,9 @@ impl SegmentName {
 pub struct SegmentIndex {
     /// Where reading goes on.
     pub next_offset: i64,
+    /// The newest time of a message of the partition up to here, in milliseconds since 1970; none where none tells one.
+    #[serde(default)]
+    pub latest_ms: Option<i64>,
     pub sections: Vec<Section>,
 }
 
@@ -111,6 +114,8 @@ pub struct SegmentDraft {
     /// Of the record before: nearly every record is of the same pod.
     last: usize,
     pub bytes: usize,
+    /// The newest time of a message of the partition so far, in milliseconds since 1970.
+    pub latest_ms: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -132,6 +137,11 @@ pub struct Marks {
 }
 
 impl SegmentDraft {
+    /// `latest_ms`: of the messages before it.
+    pub fn after(latest_ms: Option<i64>) -> SegmentDraft {
+        SegmentDraft { latest_ms, ..SegmentDraft::default() }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.sections.is_empty()
     }
@@ -185,6 +195,7 @@ impl SegmentDraft {
 
     /// Returns the index, and what lies behind it.
     fn encode(self, next_offset: i64) -> io::Result<(SegmentIndex, Vec<u8>)> {
+        let latest_ms = self.latest_ms;
         let (mut sections, mut body) = (Vec::with_capacity(self.sections.len()), Vec::new());
         for draft in self.sections {
             let SectionDraft { run, pod, is_numbered, lines, about, end } = draft;
@@ -205,7 +216,7 @@ impl SegmentDraft {
                 length: body.len() as u64 - at,
             });
         }
-        Ok((SegmentIndex { next_offset, sections }, body))
+        Ok((SegmentIndex { next_offset, latest_ms, sections }, body))
     }
 }
 

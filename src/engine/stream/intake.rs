@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rdkafka::message::{BorrowedMessage, Message};
 
 use crate::ingest::kafka::access::Access;
-use crate::ingest::kafka::consume::{Member, Next, Owner, Watermarks};
+use crate::ingest::kafka::consume::{Look, Member, Next, Owner, Watermarks};
 use crate::ingest::kafka::record::{Record, Tags};
 use crate::store::journal::{Appended, Marks, SegmentDraft, SegmentIndex, SegmentName};
 use crate::store::{Store, StoreError};
@@ -41,6 +41,15 @@ struct Owned {
     is_at_end: bool,
     /// Segments that are handed over and not kept yet.
     waiting_count: usize,
+}
+
+/// Where a partition goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Position {
+    epoch: u32,
+    offset: i64,
+    /// The newest time of a message before it.
+    latest_ms: Option<i64>,
 }
 
 enum Work {
@@ -107,7 +116,7 @@ pub fn read(
 fn poll(access: &Access, shared: &Arc<Shared>, settings: &Settings, stop: &AtomicBool) -> Result<(), StreamError> {
     let (taker, releaser) = (shared.clone(), shared.clone());
     let owner = Owner {
-        take: Box::new(move |partition, watermarks| taker.take(partition, watermarks)),
+        take: Box::new(move |partition, look| taker.take(partition, look)),
         release: Box::new(move |partitions, is_lost| releaser.release(partitions, is_lost)),
     };
     let member = Member::join(access, &settings.topic, (&settings.group, settings.instance.as_deref()), owner)?;
@@ -150,20 +159,26 @@ impl Shared {
         *last
     }
 
-    /// Returns where the journal says that a partition goes on: its epoch and offset.
-    fn position(&self, partition: i32) -> Result<(u32, i64), StoreError> {
-        let Some(last) = self.store.last_segment(&self.topic, partition)? else { return Ok((0, 0)) };
+    /// Returns where the journal says that a partition goes on.
+    fn position(&self, partition: i32) -> Result<Position, StoreError> {
+        let Some(last) = self.store.last_segment(&self.topic, partition)? else { return Ok(Position::default()) };
         let index = self.store.segment_index(&last)?;
+        let latest_ms = index.as_ref().and_then(|index| index.latest_ms);
         // Nobody deletes the last segment of a partition.
-        Ok((last.epoch, index.map_or(last.first_offset, |index| index.next_offset)))
+        let offset = index.map_or(last.first_offset, |index| index.next_offset);
+        Ok(Position { epoch: last.epoch, offset, latest_ms })
     }
 
-    fn take(&self, partition: i32, watermarks: Watermarks) -> Option<i64> {
+    fn take(&self, partition: i32, look: Look) -> Option<i64> {
         match self.position(partition) {
-            Ok((epoch, offset)) => {
-                let (epoch, offset) = self.fitted(partition, (epoch, offset), watermarks);
-                self.own(partition, epoch, offset);
-                Some(offset)
+            Ok(position) => {
+                // Without an answer the position stands: an offset that does not exist is told by the broker later.
+                let position = match look(position.latest_ms) {
+                    Some(watermarks) => self.fitted(partition, position, watermarks),
+                    None => position,
+                };
+                self.own(partition, position);
+                Some(position.offset)
             }
             Err(error) => {
                 locked(&self.failure).get_or_insert(error);
@@ -173,10 +188,12 @@ impl Shared {
     }
 
     /// Fits a position to what the broker holds.
-    fn fitted(&self, partition: i32, (epoch, offset): (u32, i64), watermarks: Watermarks) -> (u32, i64) {
-        if offset > watermarks.high {
+    fn fitted(&self, partition: i32, position: Position, watermarks: Watermarks) -> Position {
+        let Position { epoch, offset, .. } = position;
+        let is_anew = watermarks.first_newer.is_some_and(|first| first < offset);
+        if offset > watermarks.high || is_anew {
             tracing::warn!(partition, offset, high = watermarks.high, "the topic was made anew: it begins anew");
-            return (epoch + 1, watermarks.low);
+            return Position { epoch: epoch + 1, offset: watermarks.low, latest_ms: None };
         }
         if offset < watermarks.low && watermarks.low < watermarks.high {
             let count = watermarks.low - offset;
@@ -185,18 +202,18 @@ impl Shared {
                 self.counters.lost_messages_count.fetch_add(count as u64, Ordering::Relaxed);
                 tracing::warn!(partition, count, "the broker deleted messages before they were read");
             }
-            return (epoch, watermarks.low);
+            return Position { offset: watermarks.low, ..position };
         }
-        (epoch, offset)
+        position
     }
 
-    fn own(&self, partition: i32, epoch: u32, offset: i64) {
+    fn own(&self, partition: i32, Position { epoch, offset, latest_ms }: Position) {
         let owned = Owned {
             epoch,
             generation: self.new_generation(),
             next_offset: offset,
             draft_offset: offset,
-            draft: SegmentDraft::default(),
+            draft: SegmentDraft::after(latest_ms),
             draft_since: Instant::now(),
             is_at_end: false,
             waiting_count: 0,
@@ -225,6 +242,7 @@ impl Shared {
         let mut all = locked(&self.owned);
         let Some(owned) = all.get_mut(&partition).filter(|owned| offset >= owned.next_offset) else { return };
         owned.next_offset = offset + 1;
+        owned.draft.latest_ms = owned.draft.latest_ms.max(message.timestamp().to_millis());
         if std::mem::take(&mut owned.is_at_end) {
             locked(&self.counters.at_end).remove(&partition);
         }
@@ -287,7 +305,10 @@ impl Shared {
                 first_offset: owned.draft_offset,
             },
             generation: owned.generation,
-            draft: std::mem::take(&mut owned.draft),
+            draft: {
+                let next = SegmentDraft::after(owned.draft.latest_ms);
+                std::mem::replace(&mut owned.draft, next)
+            },
             next_offset: owned.next_offset,
         };
         owned.draft_offset = owned.next_offset;
@@ -316,8 +337,7 @@ impl Shared {
         let partitions: Vec<i32> =
             locked(&self.owned).iter().filter(|(_, owned)| is_taken(owned)).map(|(partition, _)| *partition).collect();
         for partition in partitions {
-            let watermarks = member.watermarks(partition).unwrap_or(Watermarks { low: 0, high: i64::MAX });
-            if let Some(offset) = self.take(partition, watermarks) {
+            if let Some(offset) = self.take(partition, &|after_ms| member.look(partition, after_ms)) {
                 tracing::info!(partition, offset, "another instance had read on: going on behind it");
                 member.seek(partition, offset);
             }
@@ -326,15 +346,20 @@ impl Shared {
 
     /// Looks for partitions whose position the broker does not have.
     fn begin_anew(&self, member: &Member) {
-        let positions: Vec<(i32, u32, i64)> =
-            locked(&self.owned).iter().map(|(partition, owned)| (*partition, owned.epoch, owned.next_offset)).collect();
-        for (partition, epoch, offset) in positions {
-            let Some(watermarks) = member.watermarks(partition) else { continue };
-            let fitted = self.fitted(partition, (epoch, offset), watermarks);
-            if fitted != (epoch, offset) {
+        let position = |owned: &Owned| Position {
+            epoch: owned.epoch,
+            offset: owned.next_offset,
+            latest_ms: owned.draft.latest_ms,
+        };
+        let positions: Vec<(i32, Position)> =
+            locked(&self.owned).iter().map(|(partition, owned)| (*partition, position(owned))).collect();
+        for (partition, position) in positions {
+            let Some(watermarks) = member.look(partition, position.latest_ms) else { continue };
+            let fitted = self.fitted(partition, position, watermarks);
+            if fitted != position {
                 self.keep(partition);
-                self.own(partition, fitted.0, fitted.1);
-                member.seek(partition, fitted.1);
+                self.own(partition, fitted);
+                member.seek(partition, fitted.offset);
             }
         }
     }
@@ -345,7 +370,7 @@ impl Shared {
         let positions: Vec<(i32, i64)> =
             locked(&self.owned).iter().map(|(partition, owned)| (*partition, owned.next_offset)).collect();
         for (partition, offset) in positions {
-            let Some(watermarks) = member.watermarks(partition) else { continue };
+            let Some(watermarks) = member.look(partition, None) else { continue };
             if offset >= watermarks.high {
                 continue;
             }

@@ -31,12 +31,40 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 pub struct Watermarks {
     pub low: i64,
     pub high: i64,
+    /// The first message that is newer than what was asked about; none where there is none.
+    pub first_newer: Option<i64>,
+}
+
+/// Asks about a partition, and about messages after a time (milliseconds since 1970, as the messages tell it); none
+/// where the broker does not answer.
+pub type Look<'l> = &'l dyn Fn(Option<i64>) -> Option<Watermarks>;
+
+fn look<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partition: i32,
+    after_ms: Option<i64>,
+) -> Option<Watermarks> {
+    let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER_WITHIN).ok()?;
+    let first_newer = match after_ms {
+        Some(after_ms) => {
+            let mut asked = TopicPartitionList::new();
+            asked.add_partition_offset(topic, partition, Offset::Offset(after_ms.saturating_add(1))).ok()?;
+            let answered = consumer.offsets_for_times(asked, ANSWER_WITHIN).ok()?;
+            answered.find_partition(topic, partition).and_then(|found| match found.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            })
+        }
+        None => None,
+    };
+    Some(Watermarks { low, high, first_newer })
 }
 
 /// Who keeps the positions. Both are called within `Member::next`.
 pub struct Owner {
     /// Says where a partition begins that is ours from now on; none: it cannot be said, and why is kept by the owner.
-    pub take: Box<dyn Fn(i32, Watermarks) -> Option<i64> + Send + Sync>,
+    pub take: Box<dyn Fn(i32, Look) -> Option<i64> + Send + Sync>,
     /// Keeps what was read of partitions that go to another member. `true`: they are lost already, and another may read them.
     pub release: Box<dyn Fn(&[i32], bool) + Send + Sync>,
 }
@@ -75,12 +103,8 @@ impl ConsumerContext for Group {
         if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             tracing::info!(?partitions, "partitions were given to this instance");
             for partition in &partitions {
-                let begin = consumer
-                    .fetch_watermarks(&self.topic, *partition, ANSWER_WITHIN)
-                    .map(|(low, high)| Watermarks { low, high });
-                // Without an answer the position stands: an offset that does not exist is told by the broker later.
-                let begin = begin.unwrap_or(Watermarks { low: 0, high: i64::MAX });
-                if let Some(offset) = (self.owner.take)(*partition, begin)
+                let ask = |after_ms| look(consumer, &self.topic, *partition, after_ms);
+                if let Some(offset) = (self.owner.take)(*partition, &ask)
                     && let Err(error) = list.set_partition_offset(&self.topic, *partition, Offset::Offset(offset))
                 {
                     tracing::warn!(partition, %error, "a partition's position could not be set");
@@ -106,7 +130,7 @@ pub enum Next<'m> {
     /// All that a partition holds was read.
     End(i32),
     Nothing,
-    /// A position that the broker does not have: the topic was made anew, or what was there is deleted.
+    /// A position that the broker does not have: the topic is away, was made anew, or what was there is deleted.
     OutOfRange,
     /// What one message, or a set of them, cannot be read for; of which partition is not told.
     Unreadable(RDKafkaErrorCode),
@@ -180,15 +204,20 @@ impl Member {
                     | RDKafkaErrorCode::NotImplemented
                     | RDKafkaErrorCode::InvalidMessageSize),
                 ) => Next::Unreadable(code),
+                Some(
+                    RDKafkaErrorCode::UnknownTopicOrPartition
+                    | RDKafkaErrorCode::UnknownTopic
+                    | RDKafkaErrorCode::UnknownPartition
+                    | RDKafkaErrorCode::UnknownTopicId,
+                ) => Next::OutOfRange,
                 code => Next::Trouble(code.unwrap_or(RDKafkaErrorCode::Unknown)),
             },
         }
     }
 
-    /// Returns what the broker holds of a partition; none when it does not answer.
-    pub fn watermarks(&self, partition: i32) -> Option<Watermarks> {
-        let answer = self.consumer.fetch_watermarks(&self.topic, partition, ANSWER_WITHIN);
-        answer.ok().map(|(low, high)| Watermarks { low, high })
+    /// As a [`Look`] at a partition.
+    pub fn look(&self, partition: i32, after_ms: Option<i64>) -> Option<Watermarks> {
+        look(&self.consumer, &self.topic, partition, after_ms)
     }
 
     /// Goes on at another offset.
@@ -208,12 +237,5 @@ impl Member {
     /// Returns by partition the offset that the broker will give next, as last heard.
     pub fn high_offsets(&self) -> Arc<Mutex<BTreeMap<i32, i64>>> {
         self.high.clone()
-    }
-
-    /// Returns the partitions that the topic has now; none when the broker does not answer.
-    pub fn partitions(&self) -> Option<Vec<i32>> {
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), ANSWER_WITHIN).ok()?;
-        let topic = metadata.topics().first().filter(|topic| topic.error().is_none())?;
-        Some(topic.partitions().iter().map(|partition| partition.id()).collect())
     }
 }
