@@ -1,8 +1,8 @@
 //! A stream's own figures, as Prometheus reads them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -88,6 +88,17 @@ impl Collector for Stream {
             let labels = [("partition", partition.to_string())];
             ConstGauge::new(count).encode(family.encode_family(&labels)?)?;
         }
+        let said = ConstCounter::new(0u64);
+        let help = "Messages about findings";
+        let mut family = encoder.encode_descriptor("tidemark_stream_findings", help, None, said.metric_type())?;
+        for (event, count) in locked(&counters.findings).iter() {
+            ConstCounter::new(*count).encode(family.encode_family(&[("event", *event)])?)?;
+        }
+        let help = "Findings of runs under way that are told and not over";
+        let mut family = encoder.encode_descriptor("tidemark_stream_open_findings", help, None, lag.metric_type())?;
+        for (severity, count) in locked(&counters.open_findings).iter() {
+            ConstGauge::new(*count).encode(family.encode_family(&[("severity", severity.name())])?)?;
+        }
         if let Some(bytes) = resident_bytes() {
             let memory = ConstGauge::new(bytes);
             let name = "process_resident_memory_bytes";
@@ -95,6 +106,10 @@ impl Collector for Stream {
         }
         Ok(())
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the figures in OpenMetrics' text format.

@@ -6,6 +6,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::model::finding::Severity;
+
 /// Rejected records that the log names; all are counted.
 const REJECTIONS_LOGGED_MAX: u64 = 100;
 
@@ -31,6 +33,10 @@ pub struct Counters {
     pub late_windows_count: AtomicU64,
     pub open_windows_count: AtomicU64,
     pub open_runs_count: AtomicU64,
+    /// Messages about findings, by what they say.
+    pub findings: Mutex<BTreeMap<&'static str, u64>>,
+    /// Findings of runs under way that are told and not over, by severity.
+    pub open_findings: Mutex<BTreeMap<Severity, u64>>,
     /// Partitions of this instance.
     pub owned: Mutex<BTreeSet<i32>>,
     /// Of these, all that the broker had was read.
@@ -66,6 +72,10 @@ impl Counters {
     /// Says whether all that the broker had of these was read.
     pub fn are_at_end(&self, partitions: &BTreeSet<i32>) -> bool {
         partitions.is_subset(&self.at_end.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn count_finding(&self, said: &'static str) {
+        *self.findings.lock().unwrap_or_else(PoisonError::into_inner).entry(said).or_default() += 1;
     }
 
     pub fn lag_by_partition(&self) -> BTreeMap<i32, u64> {

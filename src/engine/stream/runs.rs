@@ -7,10 +7,12 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::detect::tracker::Change;
 use crate::engine::live::Live;
 use crate::engine::watch::{News, Teller};
 use crate::engine::{self, EngineError, Keep, Request};
 use crate::ingest::input::{self, Input};
+use crate::model::finding::Severity;
 use crate::model::report::{AnalysisReport, Skipped};
 use crate::model::run::{RunLabels, SourceKind};
 use crate::model::time::Timestamp;
@@ -55,6 +57,8 @@ struct Work<'scope> {
     labels: RunLabels,
     news: Receiver<News>,
     live: Arc<Live>,
+    /// Findings that are told and not over.
+    open: HashMap<String, Severity>,
     thread: ScopedJoinHandle<'scope, Result<AnalysisReport, EngineError>>,
 }
 
@@ -186,10 +190,7 @@ impl<'d> Runs<'d> {
     {
         let mut index = 0;
         while index < works.len() {
-            let work = &works[index];
-            while let Ok(news) = work.news.try_recv() {
-                (self.door.tell)(Told::News { run: &work.run, labels: &work.labels, news });
-            }
+            self.pass_on(&mut works[index]);
             if works[index].thread.is_finished() {
                 let work = works.swap_remove(index);
                 self.finish(work)?;
@@ -223,6 +224,33 @@ impl<'d> Runs<'d> {
         Ok(())
     }
 
+    /// Tells what a run's thread has found.
+    fn pass_on(&self, work: &mut Work) {
+        while let Ok(news) = work.news.try_recv() {
+            let said = match &news {
+                News::Early(_) => "early",
+                News::Change { change: Change::Opened(finding), .. } => {
+                    work.open.insert(finding.id.clone(), finding.severity);
+                    "opened"
+                }
+                News::Change { change: Change::Grew(finding), .. } => {
+                    work.open.insert(finding.id.clone(), finding.severity);
+                    "grew"
+                }
+                News::Change { change: Change::Closed(finding), .. } => {
+                    work.open.remove(&finding.id);
+                    "closed"
+                }
+                News::Change { change: Change::Withdrawn { told, .. }, .. } => {
+                    work.open.remove(&told.id);
+                    "withdrawn"
+                }
+            };
+            self.door.counters.count_finding(said);
+            (self.door.tell)(Told::News { run: &work.run, labels: &work.labels, news });
+        }
+    }
+
     /// Adds up what the runs under way have read, to what those before have.
     fn count(&self, works: &[Work]) {
         let counters = &self.door.counters;
@@ -236,6 +264,12 @@ impl<'d> Runs<'d> {
         let late = ended.late_windows + sum(|live| &live.late_windows_count);
         counters.late_windows_count.store(late, Ordering::Relaxed);
         counters.open_windows_count.store(sum(|live| &live.open_windows_count), Ordering::Relaxed);
+        let mut open =
+            BTreeMap::from([Severity::Critical, Severity::Major, Severity::Minor].map(|severity| (severity, 0)));
+        for severity in works.iter().flat_map(|work| work.open.values()) {
+            *open.entry(*severity).or_default() += 1;
+        }
+        *counters.open_findings.lock().unwrap_or_else(PoisonError::into_inner) = open;
     }
 
     /// Says whether a run is ours to read, and can be begun.
@@ -292,7 +326,7 @@ impl<'d> Runs<'d> {
         let named = Builder::new().name("run".to_owned());
         let thread =
             named.spawn_scoped(scope, move || judge(&store, &of_thread, request)).expect("the system starts a thread");
-        Work { run: key, pods, is_dropped, exit_code, labels, news: heard, live, thread }
+        Work { run: key, pods, is_dropped, exit_code, labels, news: heard, live, open: HashMap::new(), thread }
     }
 
     /// Tells a run under way what has become known: that all of its pods are there, that it ended, or that it is not ours.
@@ -322,11 +356,9 @@ impl<'d> Runs<'d> {
         }
     }
 
-    fn finish(&mut self, work: Work) -> Result<(), StreamError> {
+    fn finish(&mut self, mut work: Work) -> Result<(), StreamError> {
+        self.pass_on(&mut work);
         let result = work.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        while let Ok(news) = work.news.try_recv() {
-            (self.door.tell)(Told::News { run: &work.run, labels: &work.labels, news });
-        }
         self.ended.samples += work.live.samples_count.load(Ordering::Relaxed);
         self.ended.rejected_lines += work.live.rejected_lines_count.load(Ordering::Relaxed);
         self.ended.late_windows += work.live.late_windows_count.load(Ordering::Relaxed);
