@@ -2,10 +2,10 @@
 
     python3 benches/stream.py BROKERS k6.json TIDEMARK
 
-BROKERS: of a true Kafka; TIDEMARK: the release binary. Needs PyPI's confluent-kafka, a C compiler and librdkafka's headers
-(Debian: librdkafka-dev). The records of `forward` over one partition and over four, then one sample a message, as k6's
+BROKERS: of a true Kafka; TIDEMARK: the release binary. Needs PyPI's confluent-kafka, whose librdkafka the bare consumer is
+linked with, a C compiler and librdkafka's headers (Debian: librdkafka-dev). The records of `forward` over one partition and over four, then one sample a message, as k6's
 extension writes them. Each topic is read in turn by the bare consumer and by `stream`, three times; medians, and their ratio.
-"read": all messages were taken; "judged": the report is there.
+"read": all messages were taken; "judged": all samples were counted, in windows and beside thresholds.
 """
 
 import json
@@ -20,6 +20,7 @@ import tempfile
 import time
 import urllib.request
 
+import confluent_kafka
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -30,7 +31,8 @@ LINES_TOGETHER = 4
 
 def create(brokers, name, partitions):
     topic = f"bench-{name}-{partitions}-{os.getpid()}"
-    for future in AdminClient({"bootstrap.servers": brokers}).create_topics([NewTopic(topic, partitions, 1)]).values():
+    admin = AdminClient({"bootstrap.servers": brokers})
+    for future in admin.create_topics([NewTopic(topic, partitions, 1)]).values():
         future.result()
     return topic
 
@@ -81,16 +83,16 @@ def free_port():
         return one.getsockname()[1]
 
 
-def stream(tidemark, brokers, topic, messages):
-    """Returns the seconds from the first message to the last, and to the report; and the most memory, in MB."""
+def stream(tidemark, brokers, topic, messages, samples):
+    """Returns the seconds from the first message to the last, and to the last sample; and the most memory, in MB."""
     with tempfile.TemporaryDirectory() as store:
         port = free_port()
         command = [tidemark, "stream", "--brokers", brokers, "--topic", topic, "--group", f"bench-{time.time_ns()}",
                    "--store", store, "--quiet-seconds", "1", "--listen", f"127.0.0.1:{port}"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        began = read = None
+        began = read = judged = None
         memory = 0
-        while read is None:
+        while judged is None:
             try:
                 text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
             except OSError:
@@ -102,13 +104,13 @@ def stream(tidemark, brokers, topic, messages):
             now = time.monotonic()
             if count and began is None:
                 began = now
-            if count >= messages:
+            if count >= messages and read is None:
                 read = now
-            time.sleep(0.002)
+            if int(figures["tidemark_stream_samples_total"]) >= samples:
+                judged = now
+            time.sleep(0.005)
         for line in process.stdout:
-            event = json.loads(line)["event"]
-            if event in ("run_reported", "run_unreadable"):
-                judged = time.monotonic()
+            if json.loads(line)["event"] in ("run_reported", "run_unreadable"):
                 break
         text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
         memory = max(memory, int(re.search(r"^process_resident_memory_bytes (\d+)$", text, re.MULTILINE)[1]))
@@ -123,9 +125,13 @@ def main():
         folder = pathlib.Path(folder)
         consumer = folder / "bare_consumer"
         source = pathlib.Path(__file__).with_name("bare_consumer.c")
-        subprocess.run(["cc", "-O2", source, "-lrdkafka", "-o", consumer], check=True)
+        libraries = pathlib.Path(confluent_kafka.__file__).parent.with_name("confluent_kafka.libs")
+        library = next(libraries.glob("librdkafka*.so*"))
+        subprocess.run(["cc", "-O2", source, library, f"-Wl,-rpath,{libraries}", "-Wl,--allow-shlib-undefined", "-o", consumer],
+                       check=True)
         with open(file, "rb") as k6:
             lines = k6.readlines()
+        samples = sum(b'"type":"Point"' in line for line in lines)
         for name, partitions in [("forward", 1), ("forward", 4), ("points", 1), ("points", 4)]:
             topic = create(brokers, name, partitions)
             if name == "forward":
@@ -136,7 +142,7 @@ def main():
             for _ in range(READINGS):
                 count, seconds = bare(consumer, brokers, topic, partitions)
                 rates["bare"].append(count / seconds)
-                read, judged, memory = stream(tidemark, brokers, topic, count)
+                read, judged, memory = stream(tidemark, brokers, topic, count, samples)
                 rates["read"].append(count / max(read, 1e-3))
                 rates["judged"].append(count / judged)
             medians = {what: statistics.median(values) for what, values in rates.items()}

@@ -48,7 +48,7 @@ pub struct Stream {
     /// What was read is in the store after so long, at the latest.
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = above_zero)]
     commit_seconds: f64,
-    /// And when there is so much of one partition, in MiB.
+    /// And when there is so much of all partitions, in MiB.
     #[arg(long, default_value_t = 8, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=256))]
     commit_mib: u64,
     /// Runs that are judged at the same time; more wait in the store.

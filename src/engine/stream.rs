@@ -44,7 +44,7 @@ pub struct Settings {
     pub instance: Option<String>,
     /// A run that did not say that it ended has ended after so long without a line.
     pub quiet: Duration,
-    /// What was read is kept at least so often, and when there is so much of a partition.
+    /// What was read is kept at least so often, and when there is so much of all partitions.
     pub commit_every: Duration,
     pub commit_bytes: usize,
     /// Runs that are judged at once; more wait in the journal.

@@ -20,7 +20,9 @@ const SESSION_MILLISECONDS: &str = "6000";
 const HEARTBEAT_MILLISECONDS: &str = "1500";
 /// Of each partition, read ahead: enough for a second, so that a restart with any lag takes no more memory.
 const READ_AHEAD_KILOBYTES: &str = "8192";
-const FETCH_BYTES: &str = "2097152";
+/// How long fetching rests when so much was read ahead; librdkafka's own second would be most of the time.
+const RESTS_MILLISECONDS: &str = "5";
+const FETCH_BYTES: &str = "1048576";
 const STATISTICS_MILLISECONDS: &str = "2000";
 /// A topic that was deleted, or made anew, is noticed after so long.
 const METADATA_MILLISECONDS: &str = "5000";
@@ -165,6 +167,7 @@ impl Member {
             .set("session.timeout.ms", SESSION_MILLISECONDS)
             .set("heartbeat.interval.ms", HEARTBEAT_MILLISECONDS)
             .set("queued.max.messages.kbytes", READ_AHEAD_KILOBYTES)
+            .set("fetch.queue.backoff.ms", RESTS_MILLISECONDS)
             .set("fetch.message.max.bytes", FETCH_BYTES)
             .set("statistics.interval.ms", STATISTICS_MILLISECONDS)
             .set("topic.metadata.refresh.interval.ms", METADATA_MILLISECONDS);
