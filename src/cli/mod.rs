@@ -85,7 +85,7 @@ enum Verb {
     /// Send k6's results to Kafka while it runs.
     Forward(forward::Forward),
     /// Judge runs that come by Kafka, while they go on.
-    Stream(stream::Stream),
+    Stream(Box<stream::Stream>),
     /// Ask what the servers answered about a run: profiles, traces, metrics, log lines.
     Observe(observe::Observe),
     /// Write the JSON Schema of the configuration or the report to stdout.

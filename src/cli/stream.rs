@@ -220,6 +220,15 @@ impl AbortOn {
     }
 }
 
+fn of_change(change: Change) -> Event {
+    match change {
+        Change::Opened(finding) => Event::FindingOpened { finding: Box::new(finding) },
+        Change::Grew(finding) => Event::FindingGrew { finding: Box::new(finding) },
+        Change::Closed(finding) => Event::FindingClosed { finding: Box::new(finding) },
+        Change::Withdrawn { told, replaced_by } => Event::FindingWithdrawn { finding: Box::new(told), replaced_by },
+    }
+}
+
 /// Words what a stream tells as others read it. `at`: now.
 fn event(told: Told, at: Timestamp) -> StreamEvent {
     let or_default = |label: Option<&String>| label.cloned().unwrap_or_else(|| "default".to_owned());
@@ -227,20 +236,12 @@ fn event(told: Told, at: Timestamp) -> StreamEvent {
     let mut looked_until = None;
     let (run, (test, environment), event) = match told {
         Told::Began { run, labels, .. } => (run, names(labels), Event::RunBegan),
-        Told::News { run, labels, news: News::Early(finding) } => {
-            looked_until = Some(finding.at);
-            (run, names(labels), Event::FindingEarly { finding: Box::new(finding) })
-        }
-        Told::News { run, labels, news: News::Change { change, at } } => {
-            looked_until = Some(at);
-            let event = match change {
-                Change::Opened(finding) => Event::FindingOpened { finding: Box::new(finding) },
-                Change::Grew(finding) => Event::FindingGrew { finding: Box::new(finding) },
-                Change::Closed(finding) => Event::FindingClosed { finding: Box::new(finding) },
-                Change::Withdrawn { told, replaced_by } => {
-                    Event::FindingWithdrawn { finding: Box::new(told), replaced_by }
-                }
+        Told::News { run, labels, news } => {
+            let (at, event) = match *news {
+                News::Early(finding) => (finding.at, Event::FindingEarly { finding: Box::new(finding) }),
+                News::Change { change, at } => (at, of_change(change)),
             };
+            looked_until = Some(at);
             (run, names(labels), event)
         }
         Told::Reported { run, report: Some(report), .. } => {

@@ -66,7 +66,7 @@ pub enum Told<'r> {
     News {
         run: &'r str,
         labels: &'r RunLabels,
-        news: News,
+        news: Box<News>,
     },
     /// `report`: none where nothing of it could be read; `reason` says why.
     Reported {

@@ -304,8 +304,8 @@ impl Aggregate {
     /// `cells`: at least one, each with a value.
     fn as_it_is(&self, start_ns: i64, series: u32, cells: &BTreeMap<u32, Vec<f64>>) -> Window {
         let metric = cells.keys().next().map_or(0, |cell| self.cells[*cell as usize].metric as usize);
-        let lasts = cells.values().filter_map(|values| values.last().copied());
-        let last = if self.adds_up(metric) { lasts.sum() } else { lasts.last().unwrap_or_default() };
+        let mut lasts = cells.values().filter_map(|values| values.last().copied());
+        let last = if self.adds_up(metric) { lasts.sum() } else { lasts.next_back().unwrap_or_default() };
         let mut sorted: Vec<f64> = cells.values().flatten().copied().collect();
         sorted.sort_unstable_by(f64::total_cmp);
         self.window(start_ns, series, metric, &sorted, last)

@@ -247,7 +247,7 @@ impl<'d> Runs<'d> {
                 }
             };
             self.door.counters.count_finding(said);
-            (self.door.tell)(Told::News { run: &work.run, labels: &work.labels, news });
+            (self.door.tell)(Told::News { run: &work.run, labels: &work.labels, news: Box::new(news) });
         }
     }
 

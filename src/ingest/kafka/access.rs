@@ -57,16 +57,22 @@ pub struct Access {
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     #[error("the brokers or the options for them are wrong")]
-    Options(#[source] KafkaError),
+    Options(#[source] Box<KafkaError>),
     #[error("failed to ask the brokers {brokers} for topic {topic}: is the address right, and a broker running?")]
     Unreachable {
         brokers: String,
         topic: String,
         #[source]
-        cause: KafkaError,
+        cause: Box<KafkaError>,
     },
     #[error("the brokers {brokers} have no topic {topic}: create it, or name another by --topic")]
     NoTopic { brokers: String, topic: String },
+}
+
+impl AccessError {
+    pub(super) fn options(cause: KafkaError) -> AccessError {
+        AccessError::Options(Box::new(cause))
+    }
 }
 
 impl Access {

@@ -63,12 +63,15 @@ fn look<C: ConsumerContext>(
     Some(Watermarks { low, high, first_newer })
 }
 
+type Take = dyn Fn(i32, Look) -> Option<i64> + Send + Sync;
+type Release = dyn Fn(&[i32], bool) + Send + Sync;
+
 /// Who keeps the positions. Both are called within `Member::next`.
 pub struct Owner {
     /// Says where a partition begins that is ours from now on; none: it cannot be said, and why is kept by the owner.
-    pub take: Box<dyn Fn(i32, Look) -> Option<i64> + Send + Sync>,
+    pub take: Box<Take>,
     /// Keeps what was read of partitions that go to another member. `true`: they are lost already, and another may read them.
-    pub release: Box<dyn Fn(&[i32], bool) + Send + Sync>,
+    pub release: Box<Release>,
 }
 
 struct Group {
@@ -174,10 +177,10 @@ impl Member {
         if let Some(name) = name {
             client.set("group.instance.id", name);
         }
-        let consumer: BaseConsumer<Group> = client.create_with_context(context).map_err(AccessError::Options)?;
+        let consumer: BaseConsumer<Group> = client.create_with_context(context).map_err(AccessError::options)?;
         let member = Member { consumer, topic: topic.to_owned(), high };
         member.partitions_count(&access.brokers)?;
-        member.consumer.subscribe(&[topic]).map_err(AccessError::Options)?;
+        member.consumer.subscribe(&[topic]).map_err(AccessError::options)?;
         Ok(member)
     }
 
@@ -189,7 +192,7 @@ impl Member {
                 Some(known) => Ok(known.partitions().len()),
                 None => Err(AccessError::NoTopic { brokers, topic }),
             },
-            Err(cause) => Err(AccessError::Unreachable { brokers, topic, cause }),
+            Err(cause) => Err(AccessError::Unreachable { brokers, topic, cause: Box::new(cause) }),
         }
     }
 

@@ -29,7 +29,7 @@ pub enum ProduceError {
     #[error("the broker refused a record of {bytes} bytes: its topic takes smaller ones (max.message.bytes)")]
     TooLarge { bytes: usize },
     #[error("the broker takes no more records")]
-    Refused(#[source] KafkaError),
+    Refused(#[source] Box<KafkaError>),
 }
 
 /// Whole lines of one pod, or the mark of its end.
@@ -122,7 +122,7 @@ impl Producer {
             .set("message.timeout.ms", "0")
             .set("queue.buffering.max.kbytes", WAITING_KILOBYTES);
         let producer: BaseProducer<Deliveries> =
-            client.create_with_context(Deliveries::default()).map_err(AccessError::Options)?;
+            client.create_with_context(Deliveries::default()).map_err(AccessError::options)?;
         check_topic(access, topic, producer.client())?;
         Ok(Producer { producer, topic: topic.to_owned() })
     }
@@ -168,7 +168,7 @@ impl Publisher {
     pub fn start(access: &Access, topic: &str) -> Result<Publisher, AccessError> {
         let mut client = access.client();
         client.set("enable.idempotence", "true").set("compression.type", COMPRESSION);
-        let producer: BaseProducer = client.create().map_err(AccessError::Options)?;
+        let producer: BaseProducer = client.create().map_err(AccessError::options)?;
         check_topic(access, topic, producer.client())?;
         Ok(Publisher { producer, topic: topic.to_owned() })
     }
@@ -191,13 +191,13 @@ fn check_topic<C: ClientContext>(access: &Access, topic: &str, client: &Client<C
     match client.fetch_metadata(Some(topic), ANSWER_WITHIN) {
         Ok(metadata) if metadata.topics().first().is_some_and(|topic| topic.error().is_none()) => Ok(()),
         Ok(_) => Err(AccessError::NoTopic { brokers, topic: named }),
-        Err(cause) => Err(AccessError::Unreachable { brokers, topic: named, cause }),
+        Err(cause) => Err(AccessError::Unreachable { brokers, topic: named, cause: Box::new(cause) }),
     }
 }
 
 fn refused(error: KafkaError, bytes: usize) -> ProduceError {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::MessageSizeTooLarge) => ProduceError::TooLarge { bytes },
-        _ => ProduceError::Refused(error),
+        _ => ProduceError::Refused(Box::new(error)),
     }
 }
