@@ -13,6 +13,7 @@ use crate::model::threshold::Expression;
 
 use super::fail_on::FailOn;
 use super::kafka::KafkaConfig;
+use super::stream::StreamConfig;
 use super::telemetry_config::TelemetryConfig;
 
 pub const FILE_NAME: &str = "tidemark.toml";
@@ -46,6 +47,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Where Kafka is, for `forward` and `stream`. Default: nowhere.
     pub kafka: KafkaConfig,
+    /// How `stream` reads a topic, and who is told.
+    pub stream: StreamConfig,
 }
 
 /// What `prune` keeps when its options do not say.
@@ -218,6 +221,7 @@ fn reason(message: &str, line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::kafka::SaslMechanism;
 
     fn check(text: &str, line: usize, expected: &str) {
         let (found_line, reason) = parse(text).unwrap_err();
@@ -239,6 +243,9 @@ mod tests {
         check("[[objectives]]\nname = \"a\"\nobjective = 0.9\nlatency_ms = 0\n", 4, "0 is not above 0");
         check("[[objectives]]\nname = \"a\"\nobjective = 0.9\nlatency = 5\n", 4, "did you mean latency_ms?");
         check("test = \n", 1, "in: test =");
+        check("[kafka]\nbroker = \"a\"\n", 2, "did you mean brokers?");
+        check("[stream]\ncommit_mib = 0\n", 2, "expected a nonzero");
+        check("[stream]\nlisten = \"9464\"\n", 2, "invalid socket address");
         check("[tags]\nteam = \"a\"\nteam = \"b\"\n", 3, "duplicate key");
     }
 
@@ -254,6 +261,11 @@ mod tests {
         assert_eq!((objective.objective, objective.window_days, objective.latency_ms), (0.999, 30.0, Some(300.0)));
         assert_eq!(config.retention.keep.map(usize::from), Some(50));
         assert_eq!(config.retention.samples_days, Some(30));
+        assert_eq!(config.kafka.brokers.as_deref(), Some("b1:9093,b2:9093"));
+        assert_eq!(config.kafka.sasl_mechanism, Some(SaslMechanism::ScramSha512));
+        assert_eq!(config.stream.quiet_seconds, Some(Positive(60.0)));
+        assert_eq!(config.stream.listen.map(|address| address.port()), Some(9464));
+        assert_eq!(config.stream.webhook.as_ref().map(url::Url::as_str), Some("https://hooks.example/k6"));
         assert_eq!(parse("").unwrap(), Config::default());
     }
 
@@ -280,5 +292,16 @@ objective = 0.999
 [retention]
 keep = 50
 samples_days = 30
+
+[kafka]
+brokers = "b1:9093,b2:9093"
+ca_file = "ca.pem"
+sasl_mechanism = "scram-sha-512"
+user = "tidemark"
+
+[stream]
+quiet_seconds = 60
+listen = "0.0.0.0:9464"
+webhook = "https://hooks.example/k6"
 "#;
 }

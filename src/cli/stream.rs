@@ -2,12 +2,15 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use url::Url;
 
 use crate::detect::tracker::Change;
@@ -26,7 +29,7 @@ use crate::service::messages::Messages;
 use crate::service::{http, webhook};
 
 use super::analyze;
-use super::config::Config;
+use super::config::{Config, Positive};
 use super::kafka::KafkaArgument;
 use super::logs::LogArgument;
 use super::screen::{Board, Screen};
@@ -36,24 +39,24 @@ use super::{StoreArgument, key_value};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Stream {
-    /// Instances with the same group share the work.
-    #[arg(long, default_value = "tidemark", value_name = "NAME")]
-    group: String,
+    /// Instances with the same group share the work; tidemark when nothing says.
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
     /// What this instance is called: with the same name it goes on at once after it was killed, instead of when its session is over.
     #[arg(long, env = "TIDEMARK_INSTANCE", value_name = "NAME")]
     instance: Option<String>,
-    /// A run whose pods do not say that they ended has ended after so long without a line.
-    #[arg(long, default_value_t = 30.0, value_name = "SECONDS", value_parser = above_zero)]
-    quiet_seconds: f64,
-    /// What was read is in the store after so long, at the latest.
-    #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = above_zero)]
-    commit_seconds: f64,
-    /// And when there is so much of all partitions, in MiB.
-    #[arg(long, default_value_t = 8, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=256))]
-    commit_mib: u64,
-    /// Runs that are judged at the same time; more wait in the store.
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    runs_at_once: u64,
+    /// A run whose pods do not say that they ended has ended after so long without a line; 30 when nothing says.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    quiet_seconds: Option<Positive>,
+    /// What was read is in the store after so long, at the latest; 1 when nothing says.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    commit_seconds: Option<Positive>,
+    /// And when there is so much of all partitions, in MiB; 8 when nothing says.
+    #[arg(long, value_name = "MIB")]
+    commit_mib: Option<NonZeroU16>,
+    /// Runs that are judged at the same time; more wait in the store. 4 when nothing says.
+    #[arg(long, value_name = "N")]
+    runs_at_once: Option<NonZeroU16>,
     /// End when the topic is read to its end and each of its runs is reported.
     #[arg(long)]
     until_idle: bool,
@@ -99,6 +102,39 @@ const EXAMPLES: &str = "Examples:
   tidemark stream --brokers localhost:9092 --topic k6 --until-idle
   tidemark stream --brokers b1:9093 --tls --sasl-user tidemark --sasl-mechanism scram-sha-512";
 
+const GROUP_DEFAULT: &str = "tidemark";
+const QUIET_SECONDS_DEFAULT: f64 = 30.0;
+const COMMIT_SECONDS_DEFAULT: f64 = 1.0;
+const COMMIT_MIB_DEFAULT: usize = 8;
+const RUNS_AT_ONCE_DEFAULT: usize = 4;
+const SECONDS_MAX: f64 = 365.0 * 86_400.0;
+
+/// How a topic is read and who is told, for `stream`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StreamConfig {
+    /// Instances with the same group share the work. Default: tidemark.
+    pub group: Option<String>,
+    /// After so long without a line a run has ended whose pods do not say that they did, in seconds. Default: 30.
+    pub quiet_seconds: Option<Positive>,
+    /// What was read is in the store after so long, in seconds. Default: 1.
+    pub commit_seconds: Option<Positive>,
+    /// And when there is so much of all partitions, in MiB. Default: 8.
+    #[schemars(range(min = 1))]
+    pub commit_mib: Option<NonZeroU16>,
+    /// Runs that are judged at the same time. Default: 4.
+    #[schemars(range(min = 1))]
+    pub runs_at_once: Option<NonZeroU16>,
+    /// A topic for the messages. Default: none.
+    pub findings_topic: Option<String>,
+    /// An address that gets each message as a POST. Default: none.
+    #[schemars(with = "Option<String>")]
+    pub webhook: Option<Url>,
+    /// Where to serve health, figures and messages, such as 0.0.0.0:9464. Default: nowhere.
+    #[schemars(with = "Option<String>")]
+    pub listen: Option<SocketAddr>,
+}
+
 impl Stream {
     pub fn run(self, config: &Config) -> anyhow::Result<u8> {
         // Lines of the log would run through the screen.
@@ -107,6 +143,7 @@ impl Stream {
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             signal_hook::flag::register(signal, stop.clone()).context("failed to listen for signals")?;
         }
+        let configured = &config.stream;
         let access = self.kafka.access(config)?;
         let store = Arc::new(self.store.create(config)?);
         store.delete_abandoned(SystemTime::now())?;
@@ -114,12 +151,12 @@ impl Stream {
         tags.extend(self.tags.iter().cloned());
         let settings = Settings {
             topic: self.kafka.topic(config),
-            group: self.group.clone(),
+            group: self.group.clone().or_else(|| configured.group.clone()).unwrap_or_else(|| GROUP_DEFAULT.to_owned()),
             instance: self.instance.clone(),
-            quiet: Duration::from_secs_f64(self.quiet_seconds),
-            commit_every: Duration::from_secs_f64(self.commit_seconds),
-            commit_bytes: (self.commit_mib as usize) << 20,
-            runs_at_once: self.runs_at_once as usize,
+            quiet: duration(self.quiet_seconds.or(configured.quiet_seconds), QUIET_SECONDS_DEFAULT),
+            commit_every: duration(self.commit_seconds.or(configured.commit_seconds), COMMIT_SECONDS_DEFAULT),
+            commit_bytes: count(self.commit_mib.or(configured.commit_mib), COMMIT_MIB_DEFAULT) << 20,
+            runs_at_once: count(self.runs_at_once.or(configured.runs_at_once), RUNS_AT_ONCE_DEFAULT),
             labels: RunLabels {
                 test: self.test.clone().or_else(|| config.test.clone()),
                 environment: self.environment.clone().or_else(|| config.environment.clone()),
@@ -138,14 +175,19 @@ impl Stream {
             ..analyze::configured(config, &[])
         };
         let (counters, messages) = (Arc::new(Counters::default()), Messages::default());
-        let publisher = self.findings_topic.as_ref().map(|topic| Publisher::start(&access, topic));
+        let findings_topic = self.findings_topic.as_ref().or(configured.findings_topic.as_ref());
+        let publisher = findings_topic.map(|topic| Publisher::start(&access, topic));
         let publisher = publisher.transpose().map_err(StreamError::from)?;
-        let webhook = self.webhook.clone().map(|address| webhook::post_all(address, &messages));
+        let webhook = self
+            .webhook
+            .clone()
+            .or_else(|| configured.webhook.clone())
+            .map(|address| webhook::post_all(address, &messages));
         let webhook = webhook.transpose().context("failed to start the webhook")?;
         let aborts = Messages::default();
         let abort = self.abort_url.clone().map(|address| webhook::abort_all(address, &aborts));
         let abort = abort.transpose().context("failed to start what ends tests")?;
-        if let Some(address) = self.listen {
+        if let Some(address) = self.listen.or(configured.listen) {
             let served_at = http::serve(address, counters.clone(), messages.clone(), stop.clone())?;
             tracing::info!(%served_at, "serving /healthz, /readyz, /metrics and /events");
         }
@@ -268,11 +310,20 @@ fn event(told: Told, at: Timestamp) -> StreamEvent {
     }
 }
 
-fn above_zero(text: &str) -> Result<f64, String> {
+fn duration(said: Option<Positive>, default: f64) -> Duration {
+    // A year is beyond any wait; and no clock of the system holds every number.
+    Duration::from_secs_f64(said.map_or(default, |seconds| seconds.0.min(SECONDS_MAX)))
+}
+
+fn count(said: Option<NonZeroU16>, default: usize) -> usize {
+    said.map_or(default, |said| usize::from(said.get()))
+}
+
+fn seconds(text: &str) -> Result<Positive, String> {
     let number: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
-    if number > 0.0 && number <= 86_400.0 {
-        Ok(number)
+    if number > 0.0 && number <= SECONDS_MAX {
+        Ok(Positive(number))
     } else {
-        Err("expected more than 0, and at most a day".to_owned())
+        Err("expected more than 0 seconds".to_owned())
     }
 }

@@ -186,6 +186,35 @@ fn comparable(mut report: Value) -> Value {
 }
 
 #[test]
+fn brokers_that_are_missing_or_away_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = data("clean/k6.json");
+    for (arguments, input, exit_code, expected) in [
+        (vec!["forward"], Some(&file), 2, "where are the brokers? Give --brokers host:port"),
+        (vec!["stream"], None, 2, "where are the brokers?"),
+        (vec!["stream", "--brokers", "127.0.0.1:1", "--sasl-user", "me"], None, 2, "user me has no password"),
+        (vec!["stream", "--brokers", "127.0.0.1:1"], None, 5, "failed to ask the brokers 127.0.0.1:1 for topic k6"),
+        (vec!["forward", "--brokers", "127.0.0.1:1"], Some(&file), 5, "is the address right, and a broker running?"),
+        (vec!["forward", "--brokers", "127.0.0.1:1", "--pods", "0", "--run-id", "a"], Some(&file), 2, "0 is not in"),
+        (vec!["stream", "--brokers", "127.0.0.1:1", "--abort-on", "critical"], None, 2, "--abort-url"),
+    ] {
+        let output = tidemark(folder.path()).args(&arguments).args(input).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(exit_code), "{arguments:?}: {said}");
+        assert!(said.contains(expected), "{arguments:?}: {expected:?} in {said}");
+    }
+}
+
+/// Readers of the topic of findings have it from the tree.
+#[test]
+fn the_schema_of_events_in_the_tree_is_that_of_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = tidemark(folder.path()).args(["schema", "event"]).output().unwrap().stdout;
+    let kept = std::fs::read(data("schemas/event.json")).unwrap();
+    assert!(printed == kept, "tidemark schema event > data/schemas/event.json");
+}
+
+#[test]
 #[ignore = "needs ../shared/stack"]
 fn lines_that_are_mixed_and_doubled_over_four_partitions_and_two_consumers_give_the_report_of_the_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -470,6 +499,12 @@ fn a_step_in_a_running_run_is_told_while_it_goes_on_and_a_steady_run_says_nothin
     assert!(Command::new("kill").arg(consumer.id().to_string()).status().unwrap().success());
     let said = ends(consumer, Duration::from_secs(30));
     let events: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let schema: Value = serde_json::from_slice(&std::fs::read(data("schemas/event.json")).unwrap()).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    for event in &events {
+        let errors: Vec<String> = schema.iter_errors(event).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?} in {event}");
+    }
     let of = |run: &str, event: &str| -> Vec<&Value> {
         events.iter().filter(|said| said["run"] == run && said["event"] == event).collect()
     };

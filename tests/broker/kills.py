@@ -51,7 +51,8 @@ def write_slowly(pipe, text):
 def one(kind, number, brokers, tidemark):
     draws = random.Random(f"{kind} {number}")
     topic = f"kills-{kind}-{number}-{os.getpid()}"
-    admin = AdminClient({"bootstrap.servers": brokers})
+    # A broker that is killed is away for a while: that is no news.
+    admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
     for future in admin.create_topics([NewTopic(topic, 2, 1)]).values():
         future.result()
     folder = pathlib.Path(tempfile.mkdtemp())
