@@ -142,3 +142,49 @@ impl Drop for Heards {
         self.messages.forget(&self.listener);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn health_figures_and_messages_are_served_until_the_end() {
+        let (counters, messages, stop) = (Arc::default(), Messages::default(), Arc::new(AtomicBool::new(false)));
+        let served_at =
+            serve("127.0.0.1:0".parse().unwrap(), Arc::clone(&counters), messages.clone(), stop.clone()).unwrap();
+        let ask = |path: &str| -> BufReader<TcpStream> {
+            let mut stream = TcpStream::connect(served_at).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").unwrap();
+            BufReader::new(stream)
+        };
+        let answer = |path: &str| -> String {
+            let mut text = String::new();
+            ask(path).read_to_string(&mut text).unwrap();
+            text
+        };
+        assert!(answer("/healthz").starts_with("HTTP/1.1 200"));
+        assert!(answer("/readyz").starts_with("HTTP/1.1 503"));
+        counters.is_joined.store(true, Ordering::Relaxed);
+        assert!(answer("/readyz").starts_with("HTTP/1.1 200"));
+        let figures = answer("/metrics");
+        assert!(figures.contains(OPEN_METRICS) && figures.contains("tidemark_stream_messages_total 0"), "{figures}");
+        assert!(answer("/elsewhere").starts_with("HTTP/1.1 404"));
+        let mut events = ask("/events");
+        let mut line = String::new();
+        // The listener is there when the head of the answer is.
+        while line.trim() != "" || line.is_empty() {
+            line.clear();
+            events.read_line(&mut line).unwrap();
+        }
+        messages.tell("{\"event\":\"run_began\"}");
+        messages.end();
+        let mut rest = String::new();
+        events.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains("data: {\"event\":\"run_began\"}"), "{rest}");
+        stop.store(true, Ordering::Relaxed);
+    }
+}

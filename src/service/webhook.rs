@@ -68,3 +68,66 @@ async fn send(request: impl Fn() -> RequestBuilder) {
         wait *= 2;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers each request with the next status, and returns what was asked.
+    fn answering(statuses: &'static [u16]) -> (Url, JoinHandle<Vec<(String, String)>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let thread = std::thread::spawn(move || {
+            let mut asked = Vec::new();
+            for status in statuses {
+                let (stream, _) = listener.accept().unwrap();
+                let mut reader = BufReader::new(&stream);
+                let (mut first, mut length) = (String::new(), 0);
+                reader.read_line(&mut first).unwrap();
+                loop {
+                    let mut line = String::new();
+                    reader.read_line(&mut line).unwrap();
+                    if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                    if line.trim().is_empty() {
+                        break;
+                    }
+                }
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body).unwrap();
+                write!(&stream, "HTTP/1.1 {status} -\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+                asked.push((first.trim().to_owned(), String::from_utf8(body).unwrap()));
+            }
+            asked
+        });
+        (address, thread)
+    }
+
+    #[test]
+    fn each_message_is_posted_and_tried_again_when_the_server_fails() {
+        let (address, server) = answering(&[503, 200, 404, 200]);
+        let messages = Messages::default();
+        let posting = post_all(address, &messages).unwrap();
+        ["a", "refused", "b"].iter().for_each(|message| messages.tell(message));
+        messages.end();
+        posting.join().unwrap();
+        let bodies: Vec<String> = server.join().unwrap().into_iter().map(|(_, body)| body).collect();
+        assert_eq!(bodies, ["a", "a", "refused", "b"]);
+    }
+
+    #[test]
+    fn k6_is_asked_to_stop_by_its_own_api() {
+        let (address, server) = answering(&[200]);
+        let messages = Messages::default();
+        let aborting = abort_all(address.join(K6_STATUS).unwrap(), &messages).unwrap();
+        messages.tell("a finding");
+        messages.end();
+        aborting.join().unwrap();
+        let asked = server.join().unwrap();
+        assert_eq!(asked, [("PATCH /v1/status HTTP/1.1".to_owned(), K6_STOP.to_owned())]);
+    }
+}
