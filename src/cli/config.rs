@@ -47,7 +47,7 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Where Kafka is, for `forward` and `stream`. Default: nowhere.
     pub kafka: KafkaConfig,
-    /// How `stream` reads a topic, and who is told.
+    /// How `stream` reads a topic, and who is told. Default: only stdout.
     pub stream: StreamConfig,
 }
 

@@ -10,7 +10,7 @@ use crate::front_door::{self, data, tidemark};
 /// Every input below `data/` that `analyze` takes alone.
 pub fn inputs() -> Vec<PathBuf> {
     // Cases for `accuracy`, runs so much alike that `nights` reads them all, and what servers said, which `why` reads.
-    const OTHERS: [&str; 3] = ["accuracy", "nightly", "recordings"];
+    const OTHERS: [&str; 5] = ["accuracy", "deploy", "nightly", "recordings", "schemas"];
     let mut found = Vec::new();
     let mut folders = vec![data("")];
     while let Some(folder) = folders.pop() {
@@ -261,11 +261,14 @@ fn the_schema_of_the_configuration_takes_what_the_program_takes() {
         );
     }
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let example = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-    let value = serde_json::to_value(toml::from_str::<toml::Table>(example).unwrap()).unwrap();
-    assert!(validator.is_valid(&value), "the README's example");
-    std::fs::write(folder.path().join("tidemark.toml"), example).unwrap();
-    assert_eq!(run(folder.path(), &["history"]).status.code(), Some(0), "the README's example");
+    let examples: Vec<&str> = readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(examples.len() > 1);
+    for example in examples {
+        let value = serde_json::to_value(toml::from_str::<toml::Table>(example).unwrap()).unwrap();
+        assert!(validator.is_valid(&value), "the README's example: {example}");
+        std::fs::write(folder.path().join("tidemark.toml"), example).unwrap();
+        assert_eq!(run(folder.path(), &["history"]).status.code(), Some(0), "the README's example: {example}");
+    }
     for (name, property) in schema["properties"].as_object().unwrap() {
         let description = property["description"].as_str().unwrap_or_default();
         assert!(description.contains("Default: "), "{name} does not tell its default");

@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::Value;
@@ -30,14 +32,32 @@ impl Topic {
             .unwrap_or_else(|_| panic!("{variable} is not set: `eval \"$(../shared/stack/up kafka)\"` sets it"));
         let name = format!("{name}-{}", std::process::id());
         let topic = Topic { name, brokers };
-        topic.script(&[&topic.name, &partitions.to_string()]);
+        topic.create(partitions as i32);
         topic
     }
 
-    fn script(&self, arguments: &[&str]) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/stack/kafka/topic");
-        let output = Command::new(script).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap()
+    }
+
+    fn create(&self, partitions: i32) {
+        // A deleted topic is gone a moment after its deletion was confirmed.
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let new = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
+            let new = new.set("max.message.bytes", "10000000");
+            let created = blocking(self.admin().create_topics([&new], &AdminOptions::new())).unwrap();
+            match &created[0] {
+                Ok(_) => return,
+                Err((name, code)) => assert!(Instant::now() < until, "{name} could not be created: {code}"),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn delete(&self) {
+        let deleted = blocking(self.admin().delete_topics(&[&self.name], &AdminOptions::new())).unwrap();
+        assert!(deleted[0].is_ok(), "{deleted:?}");
     }
 
     /// `tidemark VERB` at this topic.
@@ -63,9 +83,13 @@ impl Topic {
 impl Drop for Topic {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            self.script(&["--delete", &self.name]);
+            self.delete();
         }
     }
+}
+
+fn blocking<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 struct Sender<'t> {
@@ -407,7 +431,7 @@ fn poison_is_counted_and_the_rest_is_judged() {
     for partition in 0..2 {
         sender.send(partition, b"\x00\xff garbage", None);
         sender.send(partition, b"", None);
-        sender.send(partition, &vec![b'x'; 900_000], None);
+        sender.send(partition, &vec![b'x'; 5_000_000], None);
         sender.send(partition, b"{\"type\":\"Point\",\"data\":{\"time\":\"yesterday\"}}", None);
         sender.send(partition, b"[1,2", Some(marks(3 + partition as u64)));
         sender.send(partition, b"x", Some(headers("", "pod", 1, None, None)));
@@ -430,8 +454,8 @@ fn a_topic_that_is_made_anew_is_read_from_its_beginning() {
     let topic = Topic::new("anew", 1);
     send_file(&topic, folder.path(), &data("history/1/k6.json.gz"));
     ends(started(&mut topic.stream(folder.path())), Duration::from_secs(60));
-    topic.script(&["--delete", &topic.name]);
-    topic.script(&[&topic.name, "1"]);
+    topic.delete();
+    topic.create(1);
     send_file(&topic, folder.path(), &data("history/2/k6.json.gz"));
     let said = ends(started(&mut topic.stream(folder.path())), Duration::from_secs(60));
     assert_eq!(said.matches("\"run_reported\"").count(), 1, "{said}");
@@ -491,8 +515,9 @@ fn a_step_in_a_running_run_is_told_while_it_goes_on_and_a_steady_run_says_nothin
             (child, writer)
         })
         .collect();
+    let mut ahead = Vec::new();
     for (child, writer) in pods {
-        writer.join().unwrap();
+        ahead.push(writer.join().unwrap());
         ends(child, Duration::from_secs(30));
     }
     std::thread::sleep(Duration::from_secs(6));
@@ -514,12 +539,18 @@ fn a_step_in_a_running_run_is_told_while_it_goes_on_and_a_steady_run_says_nothin
     let reported = of("timeout-cart", "run_reported")[0];
     let last = opened.last().unwrap_or_else(|| panic!("nothing was told: {said}"));
     assert!(reported["findings"].as_array().unwrap().contains(&last["finding"]["id"]), "{said}");
-    println!("told {} and reported {}", last["looked_until"], reported["findings"]);
+    for event in events.iter().filter(|event| event["run"] == "timeout-cart" && event["finding"].is_object()) {
+        let time = |name: &str| event[name].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+        // The run's own time, as this replay repeats it.
+        let late = time("at") - time("looked_until") - ahead[0];
+        println!("{} {} ms after {}", event["event"], late.num_milliseconds(), event["looked_until"]);
+    }
 }
 
-/// Writes k6's lines as k6 did: each a moment after its time.
-fn replay(text: &[u8], pipe: &mut impl std::io::Write) {
+/// Writes k6's lines as k6 did: each a moment after its time. Returns how far this time is ahead of that of the run.
+fn replay(text: &[u8], pipe: &mut impl std::io::Write) -> chrono::TimeDelta {
     let (began, mut first_ns) = (Instant::now(), None);
+    let now = chrono::Utc::now();
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         let value: Value = serde_json::from_slice(line).unwrap();
         if let Some(time) = value["data"]["time"].as_str() {
@@ -533,4 +564,29 @@ fn replay(text: &[u8], pipe: &mut impl std::io::Write) {
         }
         pipe.write_all(line).unwrap();
     }
+    now - chrono::DateTime::from_timestamp_nanos(first_ns.unwrap_or_default())
+}
+
+#[test]
+#[ignore = "needs ../shared/stack"]
+fn what_forward_leaves_out_is_counted_at_the_other_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let topic = Topic::new("long", 1);
+    let good = std::fs::read(data("clean/k6.json")).unwrap();
+    let half = good.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let long = vec![b'x'; 3_000_000];
+    // The last line is cut, as when who wrote it was killed.
+    let text = [&good[..half], &long, b"\n", &good[half..], b"{\"metric\":\"http_re"].concat();
+    let file = folder.path().join("k6.json");
+    std::fs::write(&file, text).unwrap();
+    send_file(&topic, folder.path(), &file);
+    ends(started(&mut topic.stream(folder.path())), Duration::from_secs(60));
+    let report = |arguments: &[&str]| json(&tidemark(folder.path()).args(arguments).output().unwrap());
+    let streamed = report(&["report", "last", "--store", "store", "--format", "json"]);
+    let batch = report(&["analyze", "k6.json", "--store", "batch", "--format", "json"]);
+    let source = &streamed["run"]["sources"][0];
+    assert_eq!((&source["lines_rejected"], &source["truncated"]), (&2.into(), &true.into()), "{source:#}");
+    assert_eq!(source["lines_read"], batch["run"]["sources"][0]["lines_read"]);
+    assert_eq!(streamed["run"]["id"], batch["run"]["id"]);
+    assert_eq!((&streamed["totals"], &streamed["verdict"]), (&batch["totals"], &batch["verdict"]));
 }

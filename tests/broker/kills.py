@@ -1,8 +1,10 @@
 """Kills the consumer, forward or the broker at random moments; every final report must be that of the files.
 
-    python3 tests/broker/kills.py consumer|forward|broker COUNT BROKERS TIDEMARK [AT_ONCE]
+    python3 tests/broker/kills.py consumer|forward|broker|members|pause COUNT BROKERS TIDEMARK [AT_ONCE]
 
-BROKERS: of a true Kafka, for `broker` the one that ../shared/stack/kafka runs; TIDEMARK: the binary. Needs PyPI's
+`members`: two consumers join, and the first leaves; `pause`: the broker stands still for five seconds.
+
+BROKERS: of a true Kafka, for `broker` and `pause` the one that ../shared/stack/kafka runs; TIDEMARK: the binary. Needs PyPI's
 confluent-kafka. Prints one line for each kill, and ends with 1 when a report was another.
 """
 
@@ -13,6 +15,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +26,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 DATA = pathlib.Path(__file__).parents[2] / "data"
 STACK = pathlib.Path(__file__).parents[3] / "shared" / "stack" / "kafka"
+HOME = pathlib.Path(os.environ.get("TIDEMARK_STACK", pathlib.Path.home() / ".cache" / "tidemark-stack"))
 FILE = DATA / "checkout" / "k6.json.gz"
 # How long the run takes to be sent, and within how long something is killed.
 SECONDS = 4.0
@@ -57,8 +61,11 @@ def one(kind, number, brokers, tidemark):
         future.result()
     folder = pathlib.Path(tempfile.mkdtemp())
     kafka = ["--brokers", brokers, "--topic", topic]
-    consume = [tidemark, "stream", *kafka, "--group", topic, "--instance", "one", "--store", folder / "store",
-               "--commit-seconds", "0.2", "--quiet-seconds", "60"]
+    def consume_as(name):
+        return [tidemark, "stream", *kafka, "--group", topic, "--instance", name, "--store", folder / "store",
+                "--commit-seconds", "0.2", "--quiet-seconds", "60"]
+
+    consume = consume_as("one")
     forward = [tidemark, "forward", *kafka, "--run-id", "run", "--pods", "1", "--spool", folder / "spool"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     text = gzip.open(FILE).read()
@@ -71,6 +78,7 @@ def one(kind, number, brokers, tidemark):
     forwarder = subprocess.Popen(forward, stdin=os.open(fifo, os.O_RDONLY), **quiet)
     writing = threading.Thread(target=write_slowly, args=(writer, text))
     writing.start()
+    more = []
     at = draws.uniform(0.0, SECONDS + 2.0)
     if kind == "forward":
         at = draws.uniform(0.0, SECONDS)
@@ -83,6 +91,19 @@ def one(kind, number, brokers, tidemark):
         forwarder.kill()
         forwarder.wait()
         forwarder = subprocess.Popen(forward, stdin=os.open(fifo, os.O_RDONLY), **quiet)
+    elif kind == "members":
+        # Each under its own name; the first one gives its partitions back.
+        others = [subprocess.Popen(consume_as(name), **quiet) for name in ("two", "three")]
+        time.sleep(draws.uniform(0.0, 3.0))
+        consumer.terminate()
+        consumer.wait()
+        consumer = others.pop()
+        more = others
+    elif kind == "pause":
+        broker = int((HOME / "run" / "kafka" / "pid").read_text().split()[0])
+        os.kill(broker, signal.SIGSTOP)
+        time.sleep(5.0)
+        os.kill(broker, signal.SIGCONT)
     else:
         subprocess.run([STACK / "stop", "--kill"], check=True, **quiet)
         subprocess.run([STACK / "start"], check=True, **quiet)
@@ -98,8 +119,9 @@ def one(kind, number, brokers, tidemark):
                               capture_output=True)
         kept = comparable(json.loads(said.stdout)) if said.returncode == 0 and said.stdout else None
         time.sleep(0.2)
-    consumer.terminate()
-    consumer.wait()
+    for each in [consumer, *more]:
+        each.terminate()
+        each.wait()
     runs = len(list((folder / "store" / "runs").glob("*.json"))) if kept else 0
     same = kept == report_of_the_file(tidemark, folder) and runs == 1
     admin.delete_topics([topic])
