@@ -48,7 +48,7 @@ pub struct Stream {
     /// A run whose pods do not say that they ended has ended after so long without a line; 30 when nothing says.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     quiet_seconds: Option<Positive>,
-    /// What was read is in the store after so long, at the latest; 1 when nothing says.
+    /// What was read is in the store after so long, at the latest; 0.5 when nothing says.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     commit_seconds: Option<Positive>,
     /// And when there is so much of all partitions, in MiB; 8 when nothing says.
@@ -104,7 +104,7 @@ const EXAMPLES: &str = "Examples:
 
 const GROUP_DEFAULT: &str = "tidemark";
 const QUIET_SECONDS_DEFAULT: f64 = 30.0;
-const COMMIT_SECONDS_DEFAULT: f64 = 1.0;
+const COMMIT_SECONDS_DEFAULT: f64 = 0.5;
 const COMMIT_MIB_DEFAULT: usize = 8;
 const RUNS_AT_ONCE_DEFAULT: usize = 4;
 const SECONDS_MAX: f64 = 365.0 * 86_400.0;
@@ -117,7 +117,7 @@ pub struct StreamConfig {
     pub group: Option<String>,
     /// After so long without a line a run has ended whose pods do not say that they did, in seconds. Default: 30.
     pub quiet_seconds: Option<Positive>,
-    /// What was read is in the store after so long, in seconds. Default: 1.
+    /// What was read is in the store after so long, in seconds. Default: 0.5.
     pub commit_seconds: Option<Positive>,
     /// And when there is so much of all partitions, in MiB. Default: 8.
     #[schemars(range(min = 1))]

@@ -4,6 +4,7 @@
 //! run by all that is known a second after it ended (`detect::within_run::so_far`), the open windows included, so that
 //! nobody waits for samples that may still be late.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::detect::looking::{LoadBy, Looking, Running};
@@ -16,7 +17,7 @@ use crate::model::report::{AnalysisReport, EndpointReport, RunReport};
 use crate::model::series::SeriesKey;
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 use crate::store::Store;
-use crate::tables::aggregate::{Aggregate, Window};
+use crate::tables::aggregate::{self, Aggregate, Load, Window};
 use crate::tables::figures::Figures;
 use crate::tables::frames::Frames;
 
@@ -110,11 +111,13 @@ impl<'a> Watch<'a> {
             return;
         }
         self.looked_second = second;
-        let mut frames = frames.clone();
+        let (mut frames, mut load) = (frames.clone(), aggregate.load.clone());
         for window in aggregate.open_until(until_ns) {
-            frames.add(&window, &aggregate.series[window.series as usize]);
+            let key = &aggregate.series[window.series as usize];
+            frames.add(&window, key);
+            aggregate::note_load(&mut load, &key.metric, window.start_ns, window.last, window.sum);
         }
-        let found = within_run::so_far(&self.so_far(aggregate, &frames), &frames);
+        let found = within_run::so_far(&self.so_far(aggregate, &frames, &load), &frames);
         let at = Timestamp(second.saturating_mul(NANOSECONDS_PER_SECOND));
         for change in self.tracker.take(found, at) {
             (self.teller.0)(News::Change { change, at });
@@ -123,14 +126,13 @@ impl<'a> Watch<'a> {
     }
 
     /// What the judgement needs to know of the run, by what is known so far.
-    fn so_far(&self, aggregate: &Aggregate, frames: &Frames) -> AnalysisReport {
+    fn so_far(&self, aggregate: &Aggregate, frames: &Frames, load: &BTreeMap<i64, Load>) -> AnalysisReport {
         let (started_at, ended_at) = (aggregate.first_ns.map(Timestamp), aggregate.last_ns.map(Timestamp));
         let duration_seconds = ended_at.zip(started_at).map(|(end, start)| end.seconds_since(start));
         let run = RunReport { started_at, ended_at, duration_seconds, ..self.run.clone() };
         let mut figures = Figures { endpoints: endpoints(frames), ..Figures::default() };
-        figures.totals.arrivals_per_second =
-            phases::arrivals_per_second(&aggregate.load, started(frames), duration_seconds);
-        super::report(run, figures, Vec::new(), phases::phases(&aggregate.load), Vec::new())
+        figures.totals.arrivals_per_second = phases::arrivals_per_second(load, started(frames), duration_seconds);
+        super::report(run, figures, Vec::new(), phases::phases(load), Vec::new())
     }
 
     /// Returns what was told of the history, none where nothing could be looked at; and what was told of the run itself.

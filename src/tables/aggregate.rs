@@ -452,7 +452,7 @@ impl Aggregate {
         if cells.len() > 1 {
             sorted.sort_unstable_by(f64::total_cmp);
         }
-        self.note_load(metric, start_ns, last, sum.value());
+        note_load(&mut self.load, &self.metrics[metric].name, start_ns, last, sum.value());
         let percentile = |p: &f64| of_sorted(sorted, *p).unwrap_or(f64::NAN);
         Ok(Window {
             start_ns,
@@ -466,14 +466,6 @@ impl Aggregate {
             percentiles: keeps_values.then(|| WINDOW_PERCENTILES.each_ref().map(percentile)),
             sketch: keeps_values.then(|| sketch::bytes_of_sorted(sorted)),
         })
-    }
-
-    fn note_load(&mut self, metric: usize, start_ns: i64, last: f64, sum: f64) {
-        match &*self.metrics[metric].name {
-            "vus" => self.load.entry(start_ns).or_default().vus = Some(last),
-            "iterations" => self.load.entry(start_ns).or_default().iterations += sum,
-            _ => {}
-        }
     }
 
     /// Says whether the samples of `cell` belong to sub-metric `submetric` of their metric; none when it cannot be known.
@@ -556,6 +548,15 @@ impl Aggregate {
         if self.overflow_examples.len() < 5 {
             self.overflow_examples.push(what.chars().take(120).collect());
         }
+    }
+}
+
+/// Adds what a window of `metric` says of the load: `last` and `sum` of its values.
+pub fn note_load(load: &mut BTreeMap<i64, Load>, metric: &str, start_ns: i64, last: f64, sum: f64) {
+    match metric {
+        "vus" => load.entry(start_ns).or_default().vus = Some(last),
+        "iterations" => load.entry(start_ns).or_default().iterations += sum,
+        _ => {}
     }
 }
 
