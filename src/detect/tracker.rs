@@ -13,6 +13,8 @@ const LOOKS_MIN: u32 = 2;
 const MISSING_LOOKS: u32 = 3;
 /// A change that is larger or smaller by this part is worth another message.
 const GROWTH: f64 = 0.25;
+/// Seconds after which an end is believed: one good second is none.
+const CLOSED_SECONDS: f64 = 5.0;
 /// Seconds of the run between two messages about the same finding.
 const QUIET_SECONDS: f64 = 10.0;
 
@@ -109,9 +111,13 @@ impl Tracked {
         let change = match &self.told {
             None if self.found_count >= LOOKS_MIN => Change::Opened(finding.clone()),
             None => return None,
-            Some((told, _)) if told.until.is_none() && finding.until.is_some() => Change::Closed(finding.clone()),
+            Some((told, when)) if !is_over(told, *when) && is_over(finding, at) => Change::Closed(finding.clone()),
             Some((told, _)) if finding.severity < told.severity => Change::Grew(finding.clone()),
-            Some((told, when)) if at.seconds_since(*when) >= QUIET_SECONDS && has_moved(told, finding) => {
+            Some((told, when)) if at.seconds_since(*when) >= QUIET_SECONDS => {
+                let has_begun_again = is_over(told, *when) && !is_over(finding, at);
+                if !has_begun_again && !has_moved(told, finding) {
+                    return None;
+                }
                 Change::Grew(finding.clone())
             }
             Some(_) => return None,
@@ -123,8 +129,12 @@ impl Tracked {
 
 fn has_moved(told: &Finding, now: &Finding) -> bool {
     let size = |finding: &Finding| finding.change.map_or(0.0, |change| change.point);
-    let has_begun_again = told.until.is_some() && now.until.is_none();
-    has_begun_again || (size(now) - size(told)).abs() > GROWTH * size(told).abs()
+    (size(now) - size(told)).abs() > GROWTH * size(told).abs()
+}
+
+/// Says whether a finding has an end that is to be believed. `at`: up to when was looked.
+fn is_over(finding: &Finding, at: Timestamp) -> bool {
+    finding.until.is_some_and(|until| at.seconds_since(until) >= CLOSED_SECONDS)
 }
 
 /// Says whether two findings tell of the same time, and in the same direction.
@@ -201,7 +211,7 @@ mod tests {
     #[test]
     fn one_message_for_each_change() {
         use Severity::{Critical, Major};
-        let a = |until, point, severity| [finding("a", 10, until, point, severity)];
+        let a = |until, point, severity| [finding("a", 0, until, point, severity)];
         check(
             &[
                 (&[], &[]),
@@ -210,11 +220,12 @@ mod tests {
                 (&a(None, 0.55, Major), &[]),
                 (&a(None, 1.5, Critical), &["grew a"]),
                 (&[], &[]),
+                (&a(Some(5), 1.5, Critical), &[]),
                 (&a(None, 1.5, Critical), &[]),
-                (&a(Some(30), 1.5, Critical), &["closed a"]),
-                (&a(Some(30), 1.5, Critical), &[]),
+                (&a(Some(3), 1.5, Critical), &["closed a"]),
+                (&a(Some(3), 1.5, Critical), &[]),
             ],
-            (&a(Some(30), 1.4, Critical), &[]),
+            (&a(Some(3), 1.4, Critical), &[]),
         );
     }
 
