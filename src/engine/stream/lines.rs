@@ -97,10 +97,10 @@ impl Pod {
         self.lock().lines_count
     }
 
-    /// Waits until something changed since `taken` sections were known.
-    fn wait(&self, taken: usize) {
+    /// Waits until something changed since `taken` sections were known and it was to end as `ending`.
+    fn wait(&self, taken: usize, ending: Ending) {
         let known = self.lock();
-        if known.sections.len() == taken && known.ending == Ending::Open {
+        if known.sections.len() == taken && known.ending == ending {
             // Whoever holds the lock next sees what changed.
             drop(self.changed.wait_timeout(known, WAKES_EVERY));
         }
@@ -120,6 +120,8 @@ pub struct PodLines {
     /// Set to end at once: by who wants no more of the run, and here where the store fails.
     is_dropped: Arc<AtomicBool>,
     taken: usize,
+    /// How the pod was to end when it was asked last.
+    ending: Ending,
     /// Of lines that nobody numbered.
     queues: BTreeMap<i32, Queue>,
     /// By the first line that is still wanted of them.
@@ -196,6 +198,7 @@ impl PodLines {
             failure,
             is_dropped,
             taken: 0,
+            ending: Ending::Open,
             queues: BTreeMap::new(),
             waiting: BTreeMap::new(),
             open: Vec::new(),
@@ -208,6 +211,7 @@ impl PodLines {
 
     fn take_new(&mut self) {
         let known = self.pod.lock();
+        self.ending = known.ending;
         for section in &known.sections[self.taken..] {
             if known.is_numbered {
                 self.waiting.insert((section.1.first_line, self.taken), section.clone());
@@ -256,13 +260,7 @@ impl PodLines {
             let lines = self.store.lines_of(&section.0, &section.1)?;
             self.open.push(Open { place, section, lines, next: 0, at: 0 });
         }
-        let (ending, end) = {
-            let known = self.pod.lock();
-            if known.sections.len() > self.taken {
-                return Ok(Step::Wait);
-            }
-            (known.ending, known.end.clone())
-        };
+        let (ending, end) = (self.ending, self.pod.end());
         let next_known = self.open.iter().filter_map(|open| open.extent().map(|extent| extent.first_line)).min();
         let next_known = next_known.into_iter().chain(self.waiting.first_key_value().map(|(key, _)| key.0)).min();
         let is_whole = end.is_some_and(|end| end.lines_count <= self.next_line);
@@ -277,7 +275,7 @@ impl PodLines {
     /// Takes the partitions' lines in the order of their seconds: each partition is nearly in order, but one may be read
     /// long before another.
     fn step_unnumbered(&mut self) -> Result<Step, StoreError> {
-        let is_open = self.pod.lock().ending == Ending::Open;
+        let is_open = self.ending == Ending::Open;
         self.open.retain(|open| open.at < open.lines.bytes.len());
         let mut is_one_awaited = false;
         for (partition, queue) in &mut self.queues {
@@ -387,7 +385,7 @@ impl Read for PodLines {
                     self.has_paused = true;
                     return Err(io::ErrorKind::Interrupted.into());
                 }
-                Step::Wait => self.pod.wait(self.taken),
+                Step::Wait => self.pod.wait(self.taken, self.ending),
             }
         }
     }
@@ -396,4 +394,130 @@ impl Read for PodLines {
 fn silent(lost_lines_count: u64) -> String {
     let lost = if lost_lines_count > 0 { format!("{lost_lines_count} lines never came, and ") } else { String::new() };
     format!("{lost}the pod fell silent without saying that it had ended")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::journal::{Appended, Marks, SegmentDraft};
+
+    struct Journal {
+        _folder: tempfile::TempDir,
+        store: Arc<Store>,
+        pod: Arc<Pod>,
+        next_offset: i64,
+    }
+
+    impl Journal {
+        fn new() -> Journal {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Arc::new(Store::create(folder.path().to_str().unwrap()).unwrap());
+            Journal { _folder: folder, store, pod: Arc::default(), next_offset: 0 }
+        }
+
+        /// Keeps records as one segment: lines by their first numbers, which nobody gave where there is none.
+        fn keep(&mut self, partition: i32, records: &[(Option<u64>, &str)], end: Option<PodEnd>) {
+            let mut draft = SegmentDraft::default();
+            for (first_line, text) in records {
+                draft.append("run", "pod", *first_line, text.as_bytes(), Marks::default());
+            }
+            if end.is_some() {
+                draft.append("run", "pod", Some(0), b"", Marks { about: None, end });
+            }
+            let name = SegmentName { topic: "k6".to_owned(), partition, epoch: 0, first_offset: self.next_offset };
+            self.next_offset += 1;
+            let encoded = self.store.encoded_segment(&name, draft, self.next_offset).unwrap();
+            let Appended::Kept(index) = self.store.append_segment(&name, &encoded).unwrap() else {
+                panic!("it is free")
+            };
+            index.sections.iter().for_each(|section| self.pod.add(&name, section));
+        }
+
+        /// Reads what there is until it would have to wait, in small pieces.
+        fn read(&self, lines: &mut PodLines) -> (String, io::Result<()>) {
+            let (mut text, mut buffer) = (Vec::new(), [0; 5]);
+            let end = loop {
+                match lines.read(&mut buffer) {
+                    Ok(0) => break Ok(()),
+                    Ok(length) => text.extend_from_slice(&buffer[..length]),
+                    Err(error) => break Err(error),
+                }
+            };
+            (String::from_utf8(text).unwrap(), end)
+        }
+
+        fn reader(&self) -> PodLines {
+            PodLines::new(self.store.clone(), self.pod.clone(), Arc::default(), Arc::default())
+        }
+    }
+
+    fn end(lines_count: u64, is_cut: bool) -> Option<PodEnd> {
+        Some(PodEnd { lines_count, is_cut, k6_exit_code: None })
+    }
+
+    #[test]
+    fn any_order_and_repeats_give_the_lines_as_they_were_written() {
+        let mut journal = Journal::new();
+        let mut reader = journal.reader();
+        journal.keep(0, &[(Some(4), "e\nf\n"), (Some(0), "a\n")], None);
+        journal.keep(1, &[(Some(7), "h\n"), (Some(0), "a\nb\nc\n")], None);
+        let (text, waits) = journal.read(&mut reader);
+        assert_eq!(text, "a\nb\nc\n");
+        assert_eq!(waits.unwrap_err().kind(), io::ErrorKind::Interrupted);
+        journal.keep(0, &[(Some(2), "c\nd\ne\n"), (Some(5), "f\ng\n")], end(8, false));
+        assert_eq!(journal.read(&mut reader).0, "d\ne\nf\ng\nh\n");
+        assert!(!journal.pod.is_whole());
+        journal.pod.end_as(Ending::AtEnd);
+        assert!(journal.read(&mut reader).1.is_ok());
+        assert!(journal.pod.is_whole());
+        assert_eq!(journal.pod.repeated_lines_count.load(Ordering::Relaxed), 4);
+        // Another reader, as after a restart.
+        assert_eq!(journal.read(&mut journal.reader()).0, "a\nb\nc\nd\ne\nf\ng\nh\n");
+    }
+
+    #[test]
+    fn a_gap_is_waited_for_and_then_counted() {
+        let mut journal = Journal::new();
+        let mut reader = journal.reader();
+        journal.keep(0, &[(Some(0), "a\n"), (Some(3), "d\n")], end(4, false));
+        journal.pod.end_as(Ending::AtEnd);
+        let (text, waits) = journal.read(&mut reader);
+        assert_eq!((text.as_str(), waits.unwrap_err().kind()), ("a\n", io::ErrorKind::Interrupted));
+        journal.pod.end_as(Ending::Quiet);
+        let (text, ended) = journal.read(&mut reader);
+        assert_eq!(text, "d\n");
+        assert_eq!(ended.unwrap_err().to_string(), "2 lines never came");
+        assert!(!journal.pod.is_whole());
+    }
+
+    #[test]
+    fn a_pod_that_falls_silent_and_one_that_was_cut() {
+        let mut journal = Journal::new();
+        journal.keep(0, &[(Some(0), "a\n")], None);
+        journal.pod.end_as(Ending::Quiet);
+        let (text, ended) = journal.read(&mut journal.reader());
+        assert!(text == "a\n" && ended.unwrap_err().to_string().contains("fell silent"));
+        let mut journal = Journal::new();
+        journal.keep(0, &[(Some(0), "a\n"), (Some(1), "b\nc")], end(3, true));
+        journal.pod.end_as(Ending::AtEnd);
+        let (text, ended) = journal.read(&mut journal.reader());
+        assert!(text == "a\nb\nc" && ended.is_ok() && journal.pod.is_whole(), "{text:?}");
+    }
+
+    #[test]
+    fn lines_without_numbers_come_by_their_seconds() {
+        let mut journal = Journal::new();
+        let line = |second: u32, name: &str| format!("{{\"time\":\"2026-01-01T00:00:{second:02}.5Z\",\"{name}\":1}}\n");
+        let lines =
+            |seconds: &[u32], name: &str| -> String { seconds.iter().map(|second| line(*second, name)).collect() };
+        journal.keep(0, &[(None, &lines(&[1, 2, 4, 9], "a"))], None);
+        journal.keep(1, &[(None, &lines(&[3, 3, 5], "b"))], None);
+        journal.keep(0, &[(None, &lines(&[10], "a"))], None);
+        journal.pod.end_as(Ending::Quiet);
+        let (text, ended) = journal.read(&mut journal.reader());
+        assert!(ended.is_ok());
+        let seconds: Vec<&str> = text.lines().map(|line| &line[26..28]).collect();
+        assert_eq!(seconds, ["01", "02", "03", "03", "04", "05", "09", "10"]);
+        assert!(!journal.pod.is_whole());
+    }
 }
