@@ -18,20 +18,20 @@ use crate::ingest::folder;
 use crate::ingest::input::{self, Input};
 use crate::model::metric::ThresholdSource;
 use crate::model::report::{AnalysisReport, VerdictKind};
-use crate::model::run::RunLabels;
 use crate::model::threshold::Expression;
 use crate::report::early;
-use crate::store::{Store, baselines};
+use crate::store::Store;
 
-use super::answer::{self, Answer};
+use super::answer::Answer;
 use super::baseline;
 use super::config::{Config, ObjectiveConfig, QuietSeconds};
 use super::confirm::Confirm;
 use super::fail_on::FailOnArgument;
 use super::known_run::known_run;
+use super::labels::LabelsArgument;
 use super::screen::{Board, Screen};
 use super::servers::ServersArgument;
-use super::{StoreArgument, UsageError, exit, key_value, progress};
+use super::{StoreArgument, UsageError, exit, progress};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -40,18 +40,8 @@ pub struct Analyze {
     /// beside them, or a folder of these.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// The test that this is a run of.
-    #[arg(long, env = "TIDEMARK_TEST", value_name = "NAME")]
-    test: Option<String>,
-    /// The environment that it ran against.
-    #[arg(long, env = "TIDEMARK_ENVIRONMENT", value_name = "NAME")]
-    environment: Option<String>,
-    /// The commit of the system under test.
-    #[arg(long, value_name = "SHA")]
-    commit: Option<String>,
-    /// Kept with the run.
-    #[arg(long = "tag", value_name = "K=V", value_parser = key_value)]
-    tags: Vec<(String, String)>,
+    #[command(flatten)]
+    labels: LabelsArgument,
     /// A threshold that the input does not hold, such as 'http_req_duration{name:pay}=p(95)<80'.
     #[arg(long = "threshold", value_name = "METRIC=EXPRESSION", value_parser = threshold)]
     thresholds: Vec<(String, ThresholdSource)>,
@@ -151,9 +141,9 @@ impl Analyze {
         let live = (is_live && std::io::stderr().is_terminal()).then(Arc::<Live>::default);
         // Until the run is judged, the progress is shown and the attempt's folder is ours.
         let board = Board::default();
+        let run = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
         let screen = live.as_ref().filter(|_| self.follow).and_then(|live| {
-            let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-            board.begin(&names.join(", "), live.clone());
+            board.begin(&run, live.clone());
             Screen::show(&board)
         });
         let shown = match &screen {
@@ -163,7 +153,7 @@ impl Analyze {
         // What is told while the screen is up is said once it is down.
         let unsaid = Arc::<Mutex<Vec<String>>>::default();
         let teller = is_live.then(|| {
-            let (write, board, run) = (shown.line_writer(), board.clone(), board.names().concat());
+            let (write, board) = (shown.line_writer(), board.clone());
             let later = screen.is_some().then(|| unsaid.clone());
             Teller(Box::new(move |news| {
                 board.news(&run, &news);
@@ -189,19 +179,8 @@ impl Analyze {
 
     /// What the command line says, and where it says nothing, the configuration.
     fn request(&self, config: &Config) -> Request {
-        let mut tags = config.tags.clone();
-        tags.extend(self.tags.iter().cloned());
-        let ci = answer::ci();
         Request {
-            labels: RunLabels {
-                test: self.test.clone().or_else(|| config.test.clone()),
-                environment: self.environment.clone().or_else(|| config.environment.clone()),
-                commit: self.commit.clone().or_else(|| ci.as_ref()?.commit.clone()),
-                branch: ci.as_ref().and_then(|ci| ci.branch.clone()),
-                pull_request: ci.as_ref().and_then(|ci| ci.pull_request.clone()),
-                ci_url: ci.and_then(|ci| ci.url),
-                tags,
-            },
+            labels: self.labels.labels(config),
             grafana: self.servers.grafana(config),
             ..configured(config, &self.thresholds)
         }
@@ -219,20 +198,13 @@ impl Analyze {
         let known = |name: &str| -> anyhow::Result<Baseline> {
             Ok(Baseline::Given(Box::new(known_run(name, || Ok(self.store.open(config)?), config, stop)?)))
         };
-        let (test, environment) = baseline::names(self.test.clone(), self.environment.clone(), config);
         match self.baseline.as_str() {
             "none" => Ok(Baseline::None),
             "auto" if self.no_store => Ok(Baseline::Automatic { since: None }),
             "auto" => {
-                let folder = baseline::folder(config);
-                let agreed = baselines::read(&folder, &test, &environment)?;
-                match agreed.pinned_run {
-                    Some(run) => known(&run).with_context(|| {
-                        let path = baselines::path(&folder, &test, &environment);
-                        format!("run {run} is pinned in {}, but cannot be used", path.display())
-                    }),
-                    None => Ok(Baseline::Automatic { since: agreed.accepted_from_start }),
-                }
+                let LabelsArgument { test, environment, .. } = &self.labels;
+                let (test, environment) = baseline::names(test.clone(), environment.clone(), config);
+                baseline::agreed(&test, &environment, config, known)
             }
             name => known(name),
         }

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
+
+use crate::engine;
 use crate::store::Store;
 use crate::store::baselines::{self, Agreed};
 use crate::store::manifest::Manifest;
@@ -87,6 +90,24 @@ pub fn names(test: Option<String>, environment: Option<String>, config: &Config)
         said.or_else(|| configured.clone()).unwrap_or_else(|| "default".to_owned())
     };
     (or_default(test, &config.test), or_default(environment, &config.environment))
+}
+
+/// Returns what runs are judged against by what was agreed on. `known`: makes a baseline of a run's name.
+pub fn agreed(
+    test: &str,
+    environment: &str,
+    config: &Config,
+    known: impl FnOnce(&str) -> anyhow::Result<engine::baseline::Baseline>,
+) -> anyhow::Result<engine::baseline::Baseline> {
+    let folder = folder(config);
+    let agreed = baselines::read(&folder, test, environment)?;
+    match agreed.pinned_run {
+        Some(run) => known(&run).with_context(|| {
+            let path = baselines::path(&folder, test, environment);
+            format!("run {run} is pinned in {}, but cannot be used", path.display())
+        }),
+        None => Ok(engine::baseline::Baseline::Automatic { since: agreed.accepted_from_start }),
+    }
 }
 
 fn of(manifest: &Manifest, config: &Config) -> anyhow::Result<Agreed> {

@@ -1,28 +1,27 @@
 //! `tidemark forward`: what k6 writes, to Kafka.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
-use std::sync::Arc;
+use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 
-use crate::engine::forward::{self, Door, PodInput, Sent};
+use crate::engine::forward::{self, Door, ForwardError, PodInput, Sent};
 use crate::ingest::bytes::{self, End};
-use crate::ingest::kafka::access::Access;
-use crate::model::run::RunLabels;
+use crate::ingest::kafka::produce::Producer;
 use crate::model::stream::About;
 use crate::store::spool::{Spool, SpoolState};
 
-use super::answer;
 use super::config::Config;
 use super::kafka::KafkaArgument;
+use super::labels::LabelsArgument;
 use super::logs::LogArgument;
-use super::{UsageError, exit, key_value};
+use super::{UsageError, exit};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -42,18 +41,8 @@ pub struct Forward {
     /// Pods that the run has, where each has a forward of its own with the same --run-id: the run ends with the last of them.
     #[arg(long, value_name = "N", requires = "run_id", value_parser = clap::value_parser!(u32).range(1..))]
     pods: Option<u32>,
-    /// The test that this is a run of.
-    #[arg(long, env = "TIDEMARK_TEST", value_name = "NAME")]
-    test: Option<String>,
-    /// The environment that it runs against.
-    #[arg(long, env = "TIDEMARK_ENVIRONMENT", value_name = "NAME")]
-    environment: Option<String>,
-    /// The commit of the system under test.
-    #[arg(long, value_name = "SHA")]
-    commit: Option<String>,
-    /// Kept with the run.
-    #[arg(long = "tag", value_name = "K=V", value_parser = key_value)]
-    tags: Vec<(String, String)>,
+    #[command(flatten)]
+    labels: LabelsArgument,
     /// What k6 ended with, where the inputs are files.
     #[arg(long, value_name = "N", conflicts_with = "command")]
     k6_exit_code: Option<i32>,
@@ -79,15 +68,25 @@ const EXAMPLES: &str = "Examples:
 /// So much in the spool means that the broker is slower than k6.
 const BEHIND_BYTES: u64 = 16 << 20;
 
+/// What all ways of sending need.
+struct Sending<'s> {
+    producer: Producer,
+    topic: String,
+    run: String,
+    config: &'s Config,
+    /// Set to end at once.
+    stop: Arc<AtomicBool>,
+    /// Set by an interrupt, which a k6 at the same terminal has got as well.
+    interrupted: Arc<AtomicBool>,
+}
+
 impl Forward {
     pub fn run(self, config: &Config) -> anyhow::Result<u8> {
         self.log.begin("warn");
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            signal_hook::flag::register(signal, stop.clone()).context("failed to listen for signals")?;
+        let (stop, interrupted) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        for (signal, flag) in [(signal_hook::consts::SIGINT, &interrupted), (signal_hook::consts::SIGTERM, &stop)] {
+            signal_hook::flag::register(signal, flag.clone()).context("failed to listen for signals")?;
         }
-        let (access, topic) = (self.kafka.access(config)?, self.kafka.topic(config));
-        let run = self.run_id.clone().unwrap_or_else(made_up);
         let is_piped = self.inputs.is_empty() || self.inputs == [PathBuf::from("-")];
         if !self.command.is_empty() && !self.inputs.is_empty() {
             return Err(UsageError("give inputs, or a command behind --, not both".to_owned()).into());
@@ -97,105 +96,88 @@ impl Forward {
                 UsageError("nothing comes from stdin: pipe k6's output into it, or name its files".to_owned()).into()
             );
         }
+        let topic = self.kafka.topic(config);
+        // Before k6 is started: without a broker its results would go nowhere.
+        let producer = Producer::start(&self.kafka.access(config)?, &topic).map_err(ForwardError::from)?;
+        let run = self.run_id.clone().unwrap_or_else(made_up);
+        let sending = Sending { producer, topic, run, config, stop, interrupted };
         let code = if !self.command.is_empty() {
-            self.command(&access, &topic, &run, config, &stop)?
+            self.command(&sending)?
         } else if is_piped && !is_file(&io::stdin()) {
             let pipe = File::from(rustix::io::dup(io::stdin()).context("failed to open stdin")?);
-            self.piped(&access, &topic, &run, config, &pipe, &|| self.k6_exit_code, &stop)?;
+            self.piped(&sending, pipe, &|| self.k6_exit_code)?;
             0
         } else {
-            self.files(&access, &topic, &run, config, &stop)?;
+            self.files(&sending)?;
             0
         };
-        Ok(if stop.load(Ordering::Relaxed) { exit::INTERRUPTED } else { code })
+        Ok(if sending.stop.load(Ordering::Relaxed) { exit::INTERRUPTED } else { code })
     }
 
     fn about(&self, config: &Config, place: u32, pods_here: u32) -> About {
-        let ci = answer::ci();
-        let mut tags = config.tags.clone();
-        tags.extend(self.tags.iter().cloned());
-        let labels = RunLabels {
-            test: self.test.clone().or_else(|| config.test.clone()),
-            environment: self.environment.clone().or_else(|| config.environment.clone()),
-            commit: self.commit.clone().or_else(|| ci.as_ref()?.commit.clone()),
-            branch: ci.as_ref().and_then(|ci| ci.branch.clone()),
-            pull_request: ci.as_ref().and_then(|ci| ci.pull_request.clone()),
-            ci_url: ci.and_then(|ci| ci.url),
-            tags,
-        };
         // Whoever names the run may have other pods of it elsewhere.
         let pods_count = self.pods.or_else(|| self.run_id.is_none().then_some(pods_here));
-        About { labels, pods_count, place }
+        About { labels: self.labels.labels(config), pods_count, place }
     }
 
     /// Files are read again when this is: they need no spool.
-    fn files(
-        &self,
-        access: &Access,
-        topic: &str,
-        run: &str,
-        config: &Config,
-        stop: &Arc<AtomicBool>,
-    ) -> anyhow::Result<()> {
+    fn files(&self, sending: &Sending) -> anyhow::Result<()> {
+        let stop = &sending.stop;
         let paths = if self.inputs.is_empty() { vec![PathBuf::from("-")] } else { self.inputs.clone() };
         let mut inputs = Vec::new();
         for (place, path) in paths.iter().enumerate() {
             let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
-            let opened =
-                bytes::open(path, End::AtEnd, stop.clone()).with_context(|| format!("failed to read {name}"))?;
+            // Not with `stop`: an input that ends early would be sent as whole.
+            let opened = bytes::open(path, End::AtEnd, Arc::default());
+            let opened = opened.with_context(|| format!("failed to read {name}"))?;
             let pod = self.pod.clone().filter(|_| paths.len() == 1).unwrap_or(name);
-            let about = self.about(config, place as u32, paths.len() as u32);
+            let about = self.about(sending.config, place as u32, paths.len() as u32);
             inputs.push(PodInput { pod, about, reader: opened.reader, before: Sent::default() });
         }
-        let exit_code = || self.k6_exit_code;
-        let mut door = Door { exit_code: &exit_code, confirmed: &mut |_| {}, stop };
-        let sent = forward::forward(access, topic, run, inputs, &mut door)?;
-        self.tell(run, topic, &sent);
+        let mut confirmed = |_: &[Sent]| {
+            if sending.interrupted.load(Ordering::Relaxed) {
+                stop.store(true, Ordering::Relaxed);
+            }
+        };
+        let mut door = Door { exit_code: &|| self.k6_exit_code, confirmed: &mut confirmed, stop };
+        let sent = forward::forward(&sending.producer, &sending.run, inputs, &mut door)?;
+        sending.tell(&sending.run, &sent, "send the files again, with the same --run-id");
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "they are what a pipe into a topic is")]
-    fn piped(
-        &self,
-        access: &Access,
-        topic: &str,
-        run: &str,
-        config: &Config,
-        pipe: &File,
-        exit_code: &dyn Fn() -> Option<i32>,
-        stop: &Arc<AtomicBool>,
-    ) -> anyhow::Result<()> {
+    /// `exit_code`: asked when the pipe has ended.
+    fn piped(&self, sending: &Sending, pipe: File, exit_code: &dyn Fn() -> Option<i32>) -> anyhow::Result<()> {
         let temporary = std::env::temp_dir().join(format!("tidemark-forward-{}", std::process::id()));
         let folder = self.spool.clone().unwrap_or(temporary);
-        let failed = || format!("failed to use the spool {}", folder.display());
-        let left = Spool::left(&folder).with_context(failed)?;
-        let spool = match left {
-            Some(left) if left.state().run == run && !left.state().has_ended => left,
-            Some(left) => {
-                eprintln!("tidemark: sending the rest of run {} from the spool first", left.state().run);
-                self.send_spooled(access, topic, left, &|| None, stop, None)?;
-                self.begin_spool(&folder, run, config).with_context(failed)?
+        let failed = |cause| ForwardError::Spool { folder: folder.clone(), cause };
+        match Spool::left(&folder).map_err(failed)? {
+            Some(left) if left.state().run == sending.run && !left.state().has_ended => {
+                return self.send_spooled(sending, left, exit_code, Some(pipe));
             }
-            None => self.begin_spool(&folder, run, config).with_context(failed)?,
-        };
-        self.send_spooled(access, topic, spool, exit_code, stop, Some(pipe))
-    }
-
-    fn begin_spool(&self, folder: &Path, run: &str, config: &Config) -> io::Result<Spool> {
-        let pod = self.pod.clone().unwrap_or_else(|| "stdin".to_owned());
-        let about = self.about(config, 0, 1);
-        Spool::begin(folder, SpoolState { run: run.to_owned(), pod, about, ..SpoolState::default() })
+            Some(left) => {
+                let is_same = left.state().run == sending.run;
+                eprintln!("tidemark: sending the rest of run {} from the spool first", left.state().run);
+                self.send_spooled(sending, left, &|| None, None)?;
+                // Its pipe had ended: whatever comes down this one is no part of it.
+                if is_same || sending.stop.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+            }
+            None => {}
+        }
+        let (pod, about) = (self.pod.clone().unwrap_or_else(|| "stdin".to_owned()), self.about(sending.config, 0, 1));
+        let state = SpoolState { run: sending.run.clone(), pod, about, ..SpoolState::default() };
+        let spool = Spool::begin(&folder, state).map_err(failed)?;
+        self.send_spooled(sending, spool, exit_code, Some(pipe))
     }
 
     /// `pipe`: what goes on; none for a spool whose pipe is gone.
     fn send_spooled(
         &self,
-        access: &Access,
-        topic: &str,
+        sending: &Sending,
         spool: Spool,
         exit_code: &dyn Fn() -> Option<i32>,
-        stop: &Arc<AtomicBool>,
-        pipe: Option<&File>,
+        pipe: Option<File>,
     ) -> anyhow::Result<()> {
         let state = spool.state();
         let before = Sent { lines_count: state.confirmed_lines, bytes: state.confirmed_bytes };
@@ -204,47 +186,45 @@ impl Forward {
             None => Box::new(Abandoned(spool.reader())),
         };
         let input = PodInput { pod: state.pod, about: state.about, reader, before };
-        let (is_behind, failure) = (Cell::new(false), Cell::new(None));
-        let over = AtomicBool::new(false);
-        let sent = std::thread::scope(|scope| {
-            let filling = pipe.map(|pipe| scope.spawn(|| spool.fill(pipe, self.spool_mib << 20, &over)));
-            let mut confirmed = |sent: &[Sent]| {
-                let confirmed = sent.first().map_or(Ok(()), |sent| spool.confirm(sent.lines_count, sent.bytes));
-                failure.set(failure.take().or(confirmed.err()));
-                let waiting = spool.waiting_bytes();
-                if waiting >= BEHIND_BYTES && !is_behind.replace(true) {
-                    eprintln!("tidemark: the broker is slower than k6: {} MiB wait in the spool", waiting >> 20);
-                } else if waiting < BEHIND_BYTES / 2 && is_behind.replace(false) {
-                    eprintln!("tidemark: the broker has caught up");
-                }
-            };
-            let mut door = Door { exit_code, confirmed: &mut confirmed, stop };
-            let sent = forward::forward(access, topic, &state.run, vec![input], &mut door);
-            over.store(true, Ordering::Relaxed);
-            // After an interruption its writer may hold the pipe open for long: the process ends without it.
-            if let Some(filling) = filling.filter(|filling| sent.is_err() || filling.is_finished()) {
-                let filled = filling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                failure.set(failure.take().or(filled.err()));
+        let spool = Arc::new(spool);
+        let mut filling = pipe.map(|pipe| fill(spool.clone(), pipe, self.spool_mib << 20, sending.stop.clone()));
+        let (mut is_behind, mut has_waited, mut failure) = (false, false, None);
+        let mut confirmed = |sent: &[Sent]| {
+            let confirmed = sent.first().map_or(Ok(()), |sent| spool.confirm(sent.lines_count, sent.bytes));
+            let filled = filling.take_if(|filling| filling.is_finished());
+            let filled = filled
+                .map_or(Ok(()), |filling| filling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            if let Some(error) = confirmed.and(filled).err() {
+                failure.get_or_insert(error);
+                sending.stop.store(true, Ordering::Relaxed);
             }
-            sent
-        });
-        if let Some(error) = failure.take() {
-            return Err(error).context("failed to use the spool");
+            let waiting = spool.waiting_bytes();
+            if waiting >= BEHIND_BYTES && !std::mem::replace(&mut is_behind, true) {
+                eprintln!("tidemark: the broker is slower than k6: {} MiB wait in the spool", waiting >> 20);
+            } else if waiting < BEHIND_BYTES / 2 && std::mem::replace(&mut is_behind, false) {
+                eprintln!("tidemark: the broker has caught up");
+            }
+            if sending.interrupted.swap(false, Ordering::Relaxed) {
+                if std::mem::replace(&mut has_waited, true) {
+                    sending.stop.store(true, Ordering::Relaxed);
+                } else {
+                    eprintln!("tidemark: waiting for the end of the pipe; interrupt again to stop at once");
+                }
+            }
+        };
+        let mut door = Door { exit_code, confirmed: &mut confirmed, stop: &sending.stop };
+        let sent = forward::forward(&sending.producer, &state.run, vec![input], &mut door);
+        let failed = |cause| ForwardError::Spool { folder: spool.folder().to_owned(), cause };
+        if let Some(cause) = failure {
+            return Err(failed(cause).into());
         }
-        let sent = sent?;
-        self.tell(&state.run, topic, &sent);
-        spool.delete().context("failed to delete the spool")
+        let rest = format!("the rest waits in {}: give --spool with it, and --run-id", spool.folder().display());
+        sending.tell(&state.run, &sent?, &rest);
+        if sending.stop.load(Ordering::Relaxed) { Ok(()) } else { Ok(spool.delete().map_err(failed)?) }
     }
 
     /// Runs k6 with its JSON into a named pipe, beside whatever else it writes.
-    fn command(
-        &self,
-        access: &Access,
-        topic: &str,
-        run: &str,
-        config: &Config,
-        stop: &Arc<AtomicBool>,
-    ) -> anyhow::Result<u8> {
+    fn command(&self, sending: &Sending) -> anyhow::Result<u8> {
         let folder = tempfile::tempdir().context("failed to make a folder for k6's pipe")?;
         let path = folder.path().join("k6.json");
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
@@ -256,35 +236,44 @@ impl Forward {
         let words = self.command[1..=at].iter().map(String::as_str).chain(["--out", &out]);
         command.args(words).args(&self.command[at + 1..]);
         let child = command.spawn().with_context(|| format!("failed to start {}", self.command[0]))?;
-        let ended = Arc::new(std::sync::OnceLock::new());
+        let ended = Arc::new(OnceLock::new());
         // Held open for writing until k6 has ended: otherwise a k6 that opens it late, or never, would end it too soon.
         let writer = File::options().read(true).write(true).open(&path).context("failed to open k6's pipe")?;
         let pipe = File::open(&path).context("failed to open k6's pipe")?;
         let waiting = wait_for(child, writer, ended.clone());
-        let exit_code = || ended.get().copied().flatten();
-        let result = self.piped(access, topic, run, config, &pipe, &exit_code, stop);
+        let result = self.piped(sending, pipe, &|| ended.get().copied().flatten());
+        if result.is_err() || sending.stop.load(Ordering::Relaxed) {
+            // Nobody reads what k6 writes any more: it is not waited for.
+            return result.map(|()| exit::INTERRUPTED);
+        }
         let waited = waiting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        result?;
         let status = waited.context("failed to wait for k6")?;
         Ok(u8::try_from(status.code().unwrap_or(i32::from(exit::INTERRUPTED))).unwrap_or(u8::MAX))
     }
+}
 
-    fn tell(&self, run: &str, topic: &str, sent: &[Sent]) {
+impl Sending<'_> {
+    /// `how_to_go_on`: said when it was stopped.
+    fn tell(&self, run: &str, sent: &[Sent], how_to_go_on: &str) {
         let lines: u64 = sent.iter().map(|sent| sent.lines_count).sum();
-        eprintln!("tidemark: run {run}: {lines} lines are in topic {topic}");
+        eprintln!("tidemark: run {run}: {lines} lines are in topic {}", self.topic);
+        if self.stop.load(Ordering::Relaxed) {
+            eprintln!("tidemark: stopped before the end; {how_to_go_on} {run}, to go on");
+        }
     }
 }
 
+/// Fills a spool in a thread that nobody has to wait for: the pipe's writer may hold it open for long.
+fn fill(spool: Arc<Spool>, pipe: File, bytes_max: u64, stop: Arc<AtomicBool>) -> JoinHandle<io::Result<()>> {
+    std::thread::spawn(move || spool.fill(&pipe, bytes_max, &stop))
+}
+
 /// Waits for k6 in a thread of its own, since nobody may wait for the pipe while k6 waits for it; lets go of the pipe then.
-fn wait_for(
-    mut child: Child,
-    writer: File,
-    ended: Arc<std::sync::OnceLock<Option<i32>>>,
-) -> std::thread::JoinHandle<io::Result<std::process::ExitStatus>> {
+fn wait_for(mut child: Child, writer: File, ended: Arc<OnceLock<Option<i32>>>) -> JoinHandle<io::Result<ExitStatus>> {
     std::thread::spawn(move || {
         let status = child.wait();
         // Set once, here.
-        let _ = ended.set(status.as_ref().ok().and_then(std::process::ExitStatus::code));
+        let _ = ended.set(status.as_ref().ok().and_then(ExitStatus::code));
         drop(writer);
         status
     })

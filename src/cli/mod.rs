@@ -14,6 +14,7 @@ mod forward;
 mod history;
 mod kafka;
 mod known_run;
+mod labels;
 mod logs;
 mod manual;
 mod observe;
@@ -256,7 +257,9 @@ fn code_of(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref::<ForwardError>() {
         Some(ForwardError::Access(AccessError::Options(_))) => return exit::USAGE,
-        Some(ForwardError::Access(_) | ForwardError::Produce(_)) => return exit::OUTSIDE_FAILED,
+        Some(ForwardError::Access(_) | ForwardError::Produce(_) | ForwardError::Spool { .. }) => {
+            return exit::OUTSIDE_FAILED;
+        }
         Some(ForwardError::Read { .. }) => return exit::BAD_INPUT,
         None => {}
     }

@@ -77,11 +77,6 @@ impl Board {
         }
     }
 
-    /// Returns what the runs are called.
-    pub fn names(&self) -> Vec<String> {
-        self.lock().iter().map(|run| run.name.clone()).collect()
-    }
-
     pub fn end(&self, name: &str, verdict: String) {
         if let Some(run) = self.lock().iter_mut().find(|run| run.name == name) {
             run.verdict = Some(verdict);

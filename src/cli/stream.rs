@@ -21,6 +21,7 @@ use crate::engine::stream::{Door, Settings, StreamError, Told, stream};
 use crate::engine::watch::News;
 use crate::ingest::kafka::produce::Publisher;
 use crate::model::finding::{Direction, Severity};
+use crate::model::report::Skipped;
 use crate::model::run::RunLabels;
 use crate::model::stream_event::{EVENT_SCHEMA_VERSION, Event, StreamEvent};
 use crate::model::time::Timestamp;
@@ -28,13 +29,14 @@ use crate::model::time::Timestamp;
 use crate::service::messages::Messages;
 use crate::service::{http, webhook};
 
-use super::analyze;
 use super::config::{Config, Positive};
 use super::kafka::KafkaArgument;
+use super::known_run::known_run;
 use super::logs::LogArgument;
 use super::screen::{Board, Screen};
 use super::servers::ServersArgument;
 use super::{StoreArgument, key_value};
+use super::{analyze, baseline};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -167,12 +169,10 @@ impl Stream {
         };
         let evidence = self.servers.source(config)?;
         let grafana = self.servers.grafana(config);
-        let request = |labels: RunLabels| Request {
-            baseline: Baseline::Automatic { since: None },
-            evidence: evidence.clone(),
-            grafana: grafana.clone(),
-            labels,
-            ..analyze::configured(config, &[])
+        let request = |labels: RunLabels| {
+            let (baseline, left_out) = self.baseline(&labels, config, &stop);
+            let (evidence, grafana) = (evidence.clone(), grafana.clone());
+            Request { baseline, evidence, grafana, labels, left_out, ..analyze::configured(config, &[]) }
         };
         let (counters, messages) = (Arc::new(Counters::default()), Messages::default());
         let findings_topic = self.findings_topic.as_ref().or(configured.findings_topic.as_ref());
@@ -232,6 +232,22 @@ impl Stream {
         }
         result?;
         Ok(0)
+    }
+
+    /// Returns what a run is judged against; where what was agreed on cannot be used, its history, and says why.
+    fn baseline(&self, labels: &RunLabels, config: &Config, stop: &Arc<AtomicBool>) -> (Baseline, Vec<Skipped>) {
+        let (test, environment) = baseline::names(labels.test.clone(), labels.environment.clone(), config);
+        let known = |name: &str| {
+            let known = known_run(name, || Ok(self.store.open(config)?), config, stop)?;
+            Ok(Baseline::Given(Box::new(known)))
+        };
+        match baseline::agreed(&test, &environment, config, known) {
+            Ok(baseline) => (baseline, Vec::new()),
+            Err(error) => {
+                let (what, reason) = ("what was agreed on for the test".to_owned(), super::chain(&error));
+                (Baseline::Automatic { since: None }, vec![Skipped { what, reason }])
+            }
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Forward: what k6 writes, to a topic, in numbered records, until the broker has confirmed all of it.
 
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-use crate::ingest::kafka::access::{Access, AccessError};
+use crate::ingest::kafka::access::AccessError;
 use crate::ingest::kafka::produce::{Outgoing, ProduceError, Producer};
 use crate::model::stream::{About, PodEnd};
 
@@ -16,6 +17,9 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// A longer line is no sample: a short one that says so goes in its place, which the other end rejects and counts.
 const LINE_BYTES_MAX: usize = 512 << 10;
 const POLLED_FOR: Duration = Duration::from_millis(20);
+const TOLD_EVERY: Duration = Duration::from_millis(200);
+/// When it is stopped, what is under way to the broker has so long to be confirmed.
+const STOPPED_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
@@ -23,6 +27,12 @@ pub enum ForwardError {
     Access(#[from] AccessError),
     #[error(transparent)]
     Produce(#[from] ProduceError),
+    #[error("failed to use the spool {}", folder.display())]
+    Spool {
+        folder: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
     #[error("failed to read {name}")]
     Read {
         name: String,
@@ -54,7 +64,7 @@ pub struct Door<'d> {
     pub exit_code: &'d dyn Fn() -> Option<i32>,
     /// By pod: what the broker has confirmed, so that it need not be kept any longer.
     pub confirmed: &'d mut dyn FnMut(&[Sent]),
-    /// Set to end at once: what was not read is not sent.
+    /// Set to end at once: what was not sent is not, nor the pods' ends, so that nobody believes to have all.
     pub stop: &'d AtomicBool,
 }
 
@@ -75,33 +85,45 @@ struct Pod {
     left_out_bytes: u64,
 }
 
-/// Sends all that the pods write, and their ends; returns what was sent when the broker has confirmed it.
+/// Sends all that the pods write, and their ends; returns what the broker has confirmed: all, unless it was stopped.
 pub fn forward(
-    access: &Access,
-    topic: &str,
+    producer: &Producer,
     run: &str,
     inputs: Vec<PodInput>,
     door: &mut Door,
 ) -> Result<Vec<Sent>, ForwardError> {
-    let producer = Producer::start(access, topic)?;
+    producer.begin();
+    let before: Vec<Sent> = inputs.iter().map(|input| input.before).collect();
     let mut pods: Vec<Pod> = inputs.into_iter().map(Pod::new).collect();
-    let mut told = Instant::now();
+    let (mut told, mut stopped) = (Instant::now(), None);
     loop {
         let mut is_idle = true;
-        for (index, pod) in pods.iter_mut().enumerate() {
-            if door.stop.load(Ordering::Relaxed) {
-                pod.has_ended = true;
+        if door.stop.load(Ordering::Relaxed) {
+            stopped.get_or_insert_with(Instant::now);
+        } else {
+            for (index, pod) in pods.iter_mut().enumerate() {
+                is_idle &= !pod.go_on(index, run, producer, door.exit_code)?;
             }
-            is_idle &= !pod.go_on(index, run, &producer, door.exit_code)?;
         }
         producer.poll(if is_idle { POLLED_FOR } else { Duration::ZERO })?;
-        let delivered: Vec<_> = (0..pods.len()).map(|index| producer.delivered(index)).collect();
-        let is_over = pods.iter().zip(&delivered).all(|(pod, delivered)| pod.is_end_sent && delivered.has_end);
-        if is_over || told.elapsed() >= Duration::from_millis(200) {
+        let is_over = match stopped {
+            Some(since) => producer.in_flight_count() == 0 || since.elapsed() >= STOPPED_WITHIN,
+            None => (0..pods.len()).all(|index| pods[index].is_end_sent && producer.delivered(index).has_end),
+        };
+        if is_over || told.elapsed() >= TOLD_EVERY {
             told = Instant::now();
-            let sent =
-                delivered.iter().map(|delivered| Sent { lines_count: delivered.lines_count, bytes: delivered.bytes });
-            let sent: Vec<Sent> = sent.collect();
+            let sent: Vec<Sent> = before
+                .iter()
+                .enumerate()
+                .map(|(index, before)| {
+                    let delivered = producer.delivered(index);
+                    // Nothing of what this process sent may be confirmed yet, though an earlier life's is.
+                    Sent {
+                        lines_count: before.lines_count.max(delivered.lines_count),
+                        bytes: before.bytes.max(delivered.bytes),
+                    }
+                })
+                .collect();
             (door.confirmed)(&sent);
             if is_over {
                 return Ok(sent);
@@ -158,7 +180,9 @@ impl Pod {
                 return Ok(has_moved);
             }
             self.is_cut = !text.ends_with(b"\n");
-            self.take(length, lines_count);
+            self.start += length;
+            self.input_bytes += length as u64;
+            self.next_line += lines_count;
             has_moved = true;
         }
         if self.has_ended && self.start == self.end {
@@ -177,12 +201,6 @@ impl Pod {
             has_moved |= self.is_end_sent;
         }
         Ok(has_moved)
-    }
-
-    fn take(&mut self, length: usize, lines_count: u64) {
-        self.start += length;
-        self.input_bytes += length as u64;
-        self.next_line += lines_count;
     }
 
     /// Returns how many of the bytes at hand go together now: whole lines, or the unfinished last one; none while more

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::stream::About;
 
 const STATE: &str = "state.json";
-const PIECE_BYTES: u64 = 8 << 20;
+const PIECE_BYTES: u64 = 1 << 20;
 /// Taken from the pipe at once.
 const TAKEN_BYTES: usize = 256 << 10;
 const WAITS: Duration = Duration::from_millis(10);
@@ -52,8 +52,6 @@ struct Shared {
     written: AtomicU64,
     confirmed: AtomicU64,
     has_ended: AtomicBool,
-    /// The bound was reached: the pipe waits.
-    is_full: AtomicBool,
 }
 
 impl Spool {
@@ -88,6 +86,10 @@ impl Spool {
         Ok(Spool { folder, state: Mutex::new(state), shared: Arc::default(), _lock: lock })
     }
 
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub fn state(&self) -> SpoolState {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -102,11 +104,6 @@ impl Spool {
     /// Bytes that are here and not confirmed.
     pub fn waiting_bytes(&self) -> u64 {
         self.shared.written.load(Ordering::Acquire) - self.shared.confirmed.load(Ordering::Acquire)
-    }
-
-    /// Says whether so much waits that the pipe is not read.
-    pub fn is_full(&self) -> bool {
-        self.shared.is_full.load(Ordering::Relaxed)
     }
 
     /// Notes how much somebody else has for sure, and deletes that.
@@ -130,8 +127,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Deletes the spool, all of which is confirmed.
-    pub fn delete(self) -> io::Result<()> {
+    /// Deletes the spool, all of which is confirmed; it is not used after that.
+    pub fn delete(&self) -> io::Result<()> {
         for (_, path) in pieces(&self.folder)? {
             std::fs::remove_file(path)?;
         }
@@ -152,9 +149,7 @@ impl Spool {
     pub fn fill(&self, pipe: &File, bytes_max: u64, stop: &AtomicBool) -> io::Result<()> {
         let mut piece: Option<(u64, File)> = None;
         while !stop.load(Ordering::Relaxed) {
-            let is_full = self.waiting_bytes() >= bytes_max;
-            self.shared.is_full.store(is_full, Ordering::Relaxed);
-            if is_full {
+            if self.waiting_bytes() >= bytes_max {
                 std::thread::sleep(WAITS);
                 continue;
             }
@@ -286,7 +281,8 @@ mod tests {
         assert_eq!(read_all(&mut spool.reader()), bytes);
         assert!(Spool::left(&path).is_err(), "two processes at once");
         spool.confirm(3, 9_000_000).unwrap();
-        assert_eq!(pieces(&path).unwrap().len(), 2);
+        let kept = pieces(&path).unwrap();
+        assert!(kept[0].0 <= 9_000_000 && kept[1].0 > 9_000_000, "{kept:?}");
         drop(spool);
         let spool = Spool::left(&path).unwrap().unwrap();
         assert_eq!(spool.waiting_bytes(), 11_000_000);

@@ -88,7 +88,7 @@ pub struct Cell {
 }
 
 /// One series in one second.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Window {
     pub start_ns: i64,
     pub series: u32,
@@ -289,8 +289,7 @@ impl Aggregate {
     /// Returns the open windows that end at `until_ns` or before, as they are now: more of their samples may come.
     pub fn open_until(&self, until_ns: i64) -> Vec<Window> {
         let mut windows = Vec::new();
-        let first_open = window_start(until_ns);
-        for (start_ns, window) in self.open.range(..first_open) {
+        for (start_ns, window) in self.open.range(..window_start(until_ns)) {
             // By series, then by cell, in the order of the lines.
             let mut by_series: BTreeMap<u32, BTreeMap<u32, Vec<f64>>> = BTreeMap::new();
             for (cell, value) in window.cells.iter().zip(&window.values) {
@@ -308,25 +307,10 @@ impl Aggregate {
         let last = if self.adds_up(metric) { lasts.sum() } else { lasts.next_back().unwrap_or_default() };
         let mut sorted: Vec<f64> = cells.values().flatten().copied().collect();
         sorted.sort_unstable_by(f64::total_cmp);
-        self.window(start_ns, series, metric, &sorted, last)
-    }
-
-    /// `sorted`: ascending, not empty.
-    fn window(&self, start_ns: i64, series: u32, metric: usize, sorted: &[f64], last: f64) -> Window {
+        let nonzero_count = sorted.iter().filter(|value| **value != 0.0).count() as u64;
+        let sum = Sum::of(&sorted).value();
         let is_trend = self.keeps_values(metric);
-        let percentile = |p: &f64| of_sorted(sorted, *p).unwrap_or(f64::NAN);
-        Window {
-            start_ns,
-            series,
-            count: sorted.len() as u64,
-            sum: Sum::of(sorted).value(),
-            min: sorted[0],
-            max: sorted[sorted.len() - 1],
-            last,
-            nonzero_count: sorted.iter().filter(|value| **value != 0.0).count() as u64,
-            percentiles: is_trend.then(|| WINDOW_PERCENTILES.each_ref().map(percentile)),
-            sketch: is_trend.then(|| sketch::bytes_of_sorted(sorted)),
-        }
+        window_of(&sorted, is_trend, Window { start_ns, series, last, sum, nonzero_count, ..Window::default() })
     }
 
     fn keeps_values(&self, metric: usize) -> bool {
@@ -453,19 +437,8 @@ impl Aggregate {
             sorted.sort_unstable_by(f64::total_cmp);
         }
         note_load(&mut self.load, &self.metrics[metric].name, start_ns, last, sum.value());
-        let percentile = |p: &f64| of_sorted(sorted, *p).unwrap_or(f64::NAN);
-        Ok(Window {
-            start_ns,
-            series,
-            count: sorted.len() as u64,
-            sum: sum.value(),
-            min: sorted[0],
-            max: sorted[sorted.len() - 1],
-            last,
-            nonzero_count,
-            percentiles: keeps_values.then(|| WINDOW_PERCENTILES.each_ref().map(percentile)),
-            sketch: keeps_values.then(|| sketch::bytes_of_sorted(sorted)),
-        })
+        let sum = sum.value();
+        Ok(window_of(sorted, keeps_values, Window { start_ns, series, last, sum, nonzero_count, ..Window::default() }))
     }
 
     /// Says whether the samples of `cell` belong to sub-metric `submetric` of their metric; none when it cannot be known.
@@ -548,6 +521,19 @@ impl Aggregate {
         if self.overflow_examples.len() < 5 {
             self.overflow_examples.push(what.chars().take(120).collect());
         }
+    }
+}
+
+/// Fills a window with what its values tell in their order. `sorted`: ascending, not empty.
+fn window_of(sorted: &[f64], is_trend: bool, window: Window) -> Window {
+    let percentile = |p: &f64| of_sorted(sorted, *p).unwrap_or(f64::NAN);
+    Window {
+        count: sorted.len() as u64,
+        min: sorted[0],
+        max: sorted[sorted.len() - 1],
+        percentiles: is_trend.then(|| WINDOW_PERCENTILES.each_ref().map(percentile)),
+        sketch: is_trend.then(|| sketch::bytes_of_sorted(sorted)),
+        ..window
     }
 }
 

@@ -265,7 +265,7 @@ impl Shared {
         let counters = &self.counters;
         counters.messages_count.fetch_add(1, Ordering::Relaxed);
         counters.bytes_count.fetch_add(payload.len() as u64, Ordering::Relaxed);
-        // Looked at by the partition at hand only: a sum over all for each message would take longer than the message.
+        // Each has its share: a sum over all for each message would take longer than the message.
         if owned.draft.bytes >= settings.commit_bytes / all.len().max(1) {
             drop(all);
             self.keep(partition);

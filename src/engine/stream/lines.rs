@@ -62,7 +62,9 @@ impl Pod {
         known.is_numbered |= section.is_numbered;
         known.lines_count += section.lines_count;
         known.about = section.about.clone().or(known.about.take());
-        known.end = section.end.clone().or(known.end.take());
+        // A forward that was killed behind its end, and started again, may know of less.
+        let ends = section.end.iter().chain(&known.end);
+        known.end = ends.max_by_key(|end| end.lines_count).cloned();
         if section.lines_count > 0 {
             known.sections.push(Arc::new((name.clone(), section.clone())));
         }
@@ -473,6 +475,15 @@ mod tests {
         assert_eq!(journal.pod.repeated_lines_count.load(Ordering::Relaxed), 4);
         // Another reader, as after a restart.
         assert_eq!(journal.read(&mut journal.reader()).0, "a\nb\nc\nd\ne\nf\ng\nh\n");
+    }
+
+    #[test]
+    fn of_two_ends_the_one_with_more_lines_counts() {
+        let mut journal = Journal::new();
+        journal.keep(0, &[(Some(0), "a\n")], end(2, false));
+        journal.keep(0, &[(Some(1), "b\n")], end(0, false));
+        journal.pod.end_as(Ending::AtEnd);
+        assert_eq!(journal.read(&mut journal.reader()).0, "a\nb\n");
     }
 
     #[test]

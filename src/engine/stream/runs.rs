@@ -75,8 +75,7 @@ struct Runs<'d> {
     settings: &'d Settings,
     door: &'d Door<'d>,
     runs: HashMap<String, Run>,
-    seen: HashSet<SegmentName>,
-    /// Runs by segment, for its deletion; the last segment of each partition.
+    /// The segments that are known, each with its runs.
     by_segment: BTreeMap<SegmentName, Vec<String>>,
     ended: Ended,
 }
@@ -89,15 +88,8 @@ pub fn look_after(
     segments: Receiver<(SegmentName, SegmentIndex)>,
     is_over: &AtomicBool,
 ) -> Result<(), StreamError> {
-    let mut runs = Runs {
-        store,
-        settings,
-        door,
-        runs: HashMap::new(),
-        seen: HashSet::new(),
-        by_segment: BTreeMap::new(),
-        ended: Ended::default(),
-    };
+    let mut runs =
+        Runs { store, settings, door, runs: HashMap::new(), by_segment: BTreeMap::new(), ended: Ended::default() };
     std::thread::scope(|scope| {
         let mut works: Vec<Work> = Vec::new();
         let mut looked = || -> Result<(), StreamError> {
@@ -135,22 +127,18 @@ pub fn look_after(
 impl<'d> Runs<'d> {
     /// Takes the segments that other instances, or earlier lives of this one, have kept.
     fn list(&mut self) -> Result<(), StreamError> {
-        let names = self.store.segments(&self.settings.topic)?;
-        for name in &names {
-            if !self.seen.contains(name)
+        for name in &self.store.segments(&self.settings.topic)? {
+            if !self.by_segment.contains_key(name)
                 && let Some(index) = self.store.segment_index(name)?
             {
                 self.take(name.clone(), &index)?;
             }
         }
-        let names: HashSet<SegmentName> = names.into_iter().collect();
-        // What is gone is only remembered for as long as somebody could still list it.
-        self.seen.retain(|name| names.contains(name) || self.by_segment.contains_key(name));
         Ok(())
     }
 
     fn take(&mut self, name: SegmentName, index: &SegmentIndex) -> Result<(), StreamError> {
-        if !self.seen.insert(name.clone()) {
+        if self.by_segment.contains_key(&name) {
             return Ok(());
         }
         let mut of_segment = Vec::new();
@@ -170,7 +158,7 @@ impl<'d> Runs<'d> {
             };
             run.latest = Instant::now();
             run.partitions.insert(name.partition);
-            if !matches!(&run.state, State::Reported(reported) if reported.is_whole) {
+            if !run.is_whole() {
                 run.pods.entry(section.pod.clone()).or_default().add(&name, section);
             }
             of_segment.push(section.run.clone());
@@ -274,19 +262,13 @@ impl<'d> Runs<'d> {
 
     /// Says whether a run is ours to read, and can be begun.
     fn is_due(&self, run: &Run, owned: &BTreeSet<i32>) -> bool {
-        let is_ours = run.partitions.first().is_some_and(|lowest| owned.contains(lowest));
-        let has_more = match &run.state {
-            State::Waits => true,
-            State::Read => false,
-            State::Reported(reported) => !reported.is_whole && run.lines_count() > reported.lines_count,
-        };
-        let pods_count = run.pods.values().filter_map(|pod| pod.about()?.pods_count).max();
+        let has_more = !matches!(run.state, State::Read) && !run.is_reported();
         let is_numbered = run.pods.values().any(|pod| pod.is_numbered());
-        let is_known = match pods_count {
-            Some(count) => run.pods.len() >= count as usize,
+        let is_known = match run.pods_count() {
+            Some(_) => run.has_all_pods(),
             None => !is_numbered || run.pods.values().any(|pod| pod.about().is_some()),
         };
-        is_ours && has_more && (is_known || self.is_quiet(run))
+        run.is_of(owned) && has_more && (is_known || self.is_quiet(run))
     }
 
     fn is_quiet(&self, run: &Run) -> bool {
@@ -332,28 +314,23 @@ impl<'d> Runs<'d> {
     /// Tells a run under way what has become known: that all of its pods are there, that it ended, or that it is not ours.
     fn look_at(&self, work: &Work) {
         let Some(run) = self.runs.get(&work.run) else { return };
-        let owned = self.door.counters.owned_partitions();
-        let is_ours = run.partitions.first().is_some_and(|lowest| owned.contains(lowest));
         // With a pod more, the run is read anew: its place among the others is known only now.
-        if !is_ours || run.pods.len() > work.pods.len() {
+        if !run.is_of(&self.door.counters.owned_partitions()) || run.pods.len() > work.pods.len() {
             work.is_dropped.store(true, Ordering::Relaxed);
             return;
         }
         let ends: Option<Vec<_>> = work.pods.iter().map(|(_, pod)| pod.end()).collect();
-        let pods_count = work.pods.iter().filter_map(|(_, pod)| pod.about()?.pods_count).max();
-        let is_complete = pods_count.is_some_and(|count| work.pods.len() >= count as usize);
-        if let Some(ends) = ends {
-            if let Some(code) = ends.iter().filter_map(|end| end.k6_exit_code).max() {
-                // The same each time.
-                let _ = work.exit_code.set(code);
-            }
-            if is_complete {
-                work.pods.iter().for_each(|(_, pod)| pod.end_as(Ending::AtEnd));
-            }
+        // Only when all have told: k6 ends each pod with a code of its own, and the gravest counts.
+        if let Some(code) = ends.iter().flatten().filter_map(|end| end.k6_exit_code).max() {
+            // The same each time.
+            let _ = work.exit_code.set(code);
         }
-        if self.is_quiet(run) {
-            work.pods.iter().for_each(|(_, pod)| pod.end_as(Ending::Quiet));
-        }
+        let ending = match ends {
+            _ if self.is_quiet(run) => Ending::Quiet,
+            Some(_) if run.has_all_pods() => Ending::AtEnd,
+            _ => return,
+        };
+        work.pods.iter().for_each(|(_, pod)| pod.end_as(ending));
     }
 
     fn finish(&mut self, mut work: Work) -> Result<(), StreamError> {
@@ -430,6 +407,9 @@ impl<'d> Runs<'d> {
             self.store.delete_segment(&name)?;
             self.by_segment.remove(&name);
         }
+        // What is noted of their reports is in the store: a service that runs for months remembers no run for ever.
+        let known: HashSet<&String> = self.by_segment.values().flatten().collect();
+        self.runs.retain(|key, run| known.contains(key) || !run.is_done(now));
         Ok(())
     }
 
@@ -437,8 +417,7 @@ impl<'d> Runs<'d> {
     fn is_idle(&self) -> bool {
         let owned = self.door.counters.owned_partitions();
         let all_read = !owned.is_empty() && self.door.counters.are_at_end(&owned);
-        let now = |run: &Run| matches!(&run.state, State::Reported(reported) if run.lines_count() <= reported.lines_count || reported.is_whole);
-        all_read && self.runs.values().all(now)
+        all_read && self.runs.values().all(Run::is_reported)
     }
 }
 
@@ -451,14 +430,41 @@ impl Run {
         self.state = State::Reported(reported);
     }
 
+    fn reported(&self) -> Option<&Reported> {
+        match &self.state {
+            State::Reported(reported) => Some(reported),
+            State::Waits | State::Read => None,
+        }
+    }
+
+    /// Says whether all that its pods sent is in its report.
+    fn is_whole(&self) -> bool {
+        self.reported().is_some_and(|reported| reported.is_whole)
+    }
+
+    /// Says whether all that came of it is in its report.
+    fn is_reported(&self) -> bool {
+        self.is_whole() || self.reported().is_some_and(|reported| self.lines_count() <= reported.lines_count)
+    }
+
     /// Says whether nobody needs its lines any more.
     fn is_done(&self, now: Timestamp) -> bool {
-        match &self.state {
-            State::Reported(reported) => {
-                reported.is_whole || now.seconds_since(reported.at) > SILENT_KEPT.as_secs_f64()
-            }
-            State::Waits | State::Read => false,
-        }
+        let is_old = |reported: &Reported| now.seconds_since(reported.at) > SILENT_KEPT.as_secs_f64();
+        self.is_whole() || self.reported().is_some_and(is_old)
+    }
+
+    /// Says whether who owns these partitions judges it: of all instances that have parts of it, one.
+    fn is_of(&self, owned: &BTreeSet<i32>) -> bool {
+        self.partitions.first().is_some_and(|lowest| owned.contains(lowest))
+    }
+
+    /// Returns how many pods it has; none where no producer knows.
+    fn pods_count(&self) -> Option<u32> {
+        self.pods.values().filter_map(|pod| pod.about()?.pods_count).max()
+    }
+
+    fn has_all_pods(&self) -> bool {
+        self.pods_count().is_some_and(|count| self.pods.len() >= count as usize)
     }
 
     fn lines_count(&self) -> u64 {

@@ -1,9 +1,14 @@
 //! How brokers are reached: addresses, TLS, and who one is.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::KafkaError;
+
+/// Brokers that do not answer within this are away.
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// How passwords are told to a broker. Without TLS, `Plain` sends them readably.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,5 +109,15 @@ impl Access {
             client.set("sasl.username", &login.user).set("sasl.password", &login.password);
         }
         client
+    }
+
+    /// Asks for a topic, so that a wrong address or name is told at once.
+    pub(super) fn check_topic<C: ClientContext>(&self, topic: &str, client: &Client<C>) -> Result<(), AccessError> {
+        let (brokers, named) = (self.brokers.clone(), topic.to_owned());
+        match client.fetch_metadata(Some(topic), ANSWER_WITHIN) {
+            Ok(metadata) if metadata.topics().first().is_some_and(|topic| topic.error().is_none()) => Ok(()),
+            Ok(_) => Err(AccessError::NoTopic { brokers, topic: named }),
+            Err(cause) => Err(AccessError::Unreachable { brokers, topic: named, cause: Box::new(cause) }),
+        }
     }
 }

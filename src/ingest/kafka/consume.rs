@@ -13,7 +13,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::access::{Access, AccessError};
+use super::access::{ANSWER_WITHIN, Access, AccessError};
 
 /// A member that died is noticed after so long: the least that brokers allow by default.
 const SESSION_MILLISECONDS: &str = "6000";
@@ -26,7 +26,6 @@ const FETCH_BYTES: &str = "1048576";
 const STATISTICS_MILLISECONDS: &str = "2000";
 /// A topic that was deleted, or made anew, is noticed after so long.
 const METADATA_MILLISECONDS: &str = "5000";
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// The first and the next offset of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,21 +178,9 @@ impl Member {
         }
         let consumer: BaseConsumer<Group> = client.create_with_context(context).map_err(AccessError::options)?;
         let member = Member { consumer, topic: topic.to_owned(), high };
-        member.partitions_count(&access.brokers)?;
+        access.check_topic(topic, member.consumer.client())?;
         member.consumer.subscribe(&[topic]).map_err(AccessError::options)?;
         Ok(member)
-    }
-
-    /// Asks for the topic, so that a wrong address is told at once.
-    fn partitions_count(&self, brokers: &str) -> Result<usize, AccessError> {
-        let (brokers, topic) = (brokers.to_owned(), self.topic.clone());
-        match self.consumer.fetch_metadata(Some(&self.topic), ANSWER_WITHIN) {
-            Ok(metadata) => match metadata.topics().first().filter(|topic| topic.error().is_none()) {
-                Some(known) => Ok(known.partitions().len()),
-                None => Err(AccessError::NoTopic { brokers, topic }),
-            },
-            Err(cause) => Err(AccessError::Unreachable { brokers, topic, cause: Box::new(cause) }),
-        }
     }
 
     pub fn next(&self, timeout: Duration) -> Next<'_> {
@@ -202,7 +189,6 @@ impl Member {
             Some(Ok(message)) => Next::Message(message),
             Some(Err(KafkaError::PartitionEOF(partition))) => Next::End(partition),
             Some(Err(error)) => match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => Next::OutOfRange,
                 Some(
                     code @ (RDKafkaErrorCode::BadCompression
                     | RDKafkaErrorCode::BadMessage
@@ -211,7 +197,9 @@ impl Member {
                     | RDKafkaErrorCode::InvalidMessageSize),
                 ) => Next::Unreadable(code),
                 Some(
-                    RDKafkaErrorCode::UnknownTopicOrPartition
+                    RDKafkaErrorCode::AutoOffsetReset
+                    | RDKafkaErrorCode::OffsetOutOfRange
+                    | RDKafkaErrorCode::UnknownTopicOrPartition
                     | RDKafkaErrorCode::UnknownTopic
                     | RDKafkaErrorCode::UnknownPartition
                     | RDKafkaErrorCode::UnknownTopicId,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::client::{Client, ClientContext};
+use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
@@ -12,7 +12,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 
 use crate::model::stream::{About, PodEnd};
 
-use super::access::{Access, AccessError};
+use super::access::{ANSWER_WITHIN, Access, AccessError};
 use super::record;
 
 /// Records of k6's lines shrink to a twentieth.
@@ -22,7 +22,6 @@ const LINGER_MILLISECONDS: &str = "20";
 const BATCH_BYTES: &str = "1000000";
 /// What waits for the broker in memory; the rest waits where it came from.
 const WAITING_KILOBYTES: &str = "32768";
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProduceError {
@@ -123,8 +122,18 @@ impl Producer {
             .set("queue.buffering.max.kbytes", WAITING_KILOBYTES);
         let producer: BaseProducer<Deliveries> =
             client.create_with_context(Deliveries::default()).map_err(AccessError::options)?;
-        check_topic(access, topic, producer.client())?;
+        access.check_topic(topic, producer.client())?;
         Ok(Producer { producer, topic: topic.to_owned() })
+    }
+
+    /// Forgets what was delivered: pods are counted anew.
+    pub fn begin(&self) {
+        self.producer.context().by_pod.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Records that were handed over and are not confirmed.
+    pub fn in_flight_count(&self) -> usize {
+        self.producer.in_flight_count().try_into().unwrap_or(0)
     }
 
     /// Hands a record over; false while too many wait for the broker.
@@ -169,7 +178,7 @@ impl Publisher {
         let mut client = access.client();
         client.set("enable.idempotence", "true").set("compression.type", COMPRESSION);
         let producer: BaseProducer = client.create().map_err(AccessError::options)?;
-        check_topic(access, topic, producer.client())?;
+        access.check_topic(topic, producer.client())?;
         Ok(Publisher { producer, topic: topic.to_owned() })
     }
 
@@ -183,15 +192,6 @@ impl Publisher {
     /// Waits until the broker has all; false when it takes too long.
     pub fn finish(&self) -> bool {
         self.producer.flush(ANSWER_WITHIN).is_ok()
-    }
-}
-
-fn check_topic<C: ClientContext>(access: &Access, topic: &str, client: &Client<C>) -> Result<(), AccessError> {
-    let (brokers, named) = (access.brokers.clone(), topic.to_owned());
-    match client.fetch_metadata(Some(topic), ANSWER_WITHIN) {
-        Ok(metadata) if metadata.topics().first().is_some_and(|topic| topic.error().is_none()) => Ok(()),
-        Ok(_) => Err(AccessError::NoTopic { brokers, topic: named }),
-        Err(cause) => Err(AccessError::Unreachable { brokers, topic: named, cause: Box::new(cause) }),
     }
 }
 
