@@ -63,15 +63,21 @@ fn killed_at_any_moment_the_store_shows_no_half_run() {
 }
 
 /// A small file system of its own, gone with the test.
-struct SmallDisk(tempfile::TempDir);
+pub struct SmallDisk(pub tempfile::TempDir);
 
 impl SmallDisk {
     /// None where this process may not mount one.
-    fn mount(kibibytes: u32) -> Option<SmallDisk> {
+    pub fn mount(kibibytes: u32) -> Option<SmallDisk> {
         let folder = tempfile::tempdir().unwrap();
         let options = format!("size={kibibytes}k");
         let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path()).output();
         mount.is_ok_and(|output| output.status.success()).then_some(SmallDisk(folder))
+    }
+
+    pub fn grow(&self, kibibytes: u32) {
+        let options = format!("remount,size={kibibytes}k");
+        let grown = Command::new("mount").args(["-o", &options]).arg(self.0.path()).status();
+        assert!(grown.is_ok_and(|status| status.success()));
     }
 }
 

@@ -21,6 +21,7 @@ use tidemark::store::spool::{Spool, SpoolState};
 
 use crate::compared::Random;
 use crate::front_door::{data, json, tidemark};
+use crate::store_faults::{SmallDisk, skipped};
 
 /// A topic of its own for each test.
 struct Topic {
@@ -545,34 +546,35 @@ fn a_topic_that_is_made_anew_is_read_from_its_beginning() {
     assert_eq!(String::from_utf8_lossy(&query.output().unwrap().stdout), "n\n2\n");
 }
 
-/// A store on a disk of its own that is soon full.
 #[test]
 #[ignore = "needs ../shared/stack"]
 fn a_full_disk_ends_it_with_code_5_and_with_room_it_goes_on_where_it_was() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = folder.path().join("store");
-    std::fs::create_dir(&store).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=48k", "tmpfs"]).arg(&store).status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        println!("SKIPPED a full disk: a disk for it cannot be mounted here");
-        return;
-    }
-    let topic = Topic::new("full", 1);
-    let file = data("checkout/k6.json.gz");
-    send_file(&topic, folder.path(), &file);
-    let output = topic.stream(folder.path()).output().unwrap();
+    let Some(disk) = SmallDisk::mount(48) else {
+        return skipped("a stream to a full disk: this process may not mount a tmpfs");
+    };
+    let (topic, file, folder) = (Topic::new("full", 1), data("checkout/k6.json.gz"), disk.0.path());
+    // Its writer finds the pipe broken.
+    let mut writer =
+        Command::new("gunzip").arg("-c").arg(&file).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut forward = topic.command(folder, "forward");
+    let output = forward.args(["--spool", "spool"]).stdin(writer.stdout.take().unwrap()).output().unwrap();
+    // The command holds the pipe's end as well.
+    drop(forward);
+    writer.wait().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    let remount = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&store).status().unwrap();
-    let after = remount.success().then(|| topic.stream(folder.path()).output().unwrap());
-    let checked = std::panic::catch_unwind(|| {
-        assert_eq!(output.status.code(), Some(5), "{said}");
-        assert!(said.contains("No space left on device"), "{said}");
-        let after = after.unwrap();
-        assert_eq!(after.status.code(), Some(0), "{}", String::from_utf8_lossy(&after.stderr));
-        assert_same_as_batch(folder.path(), &[file], &[]);
-    });
-    assert!(Command::new("umount").arg(&store).status().unwrap().success());
-    checked.unwrap();
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("failed to use the spool") && said.contains("No space left on device"), "{said}");
+    std::fs::remove_dir_all(folder.join("spool")).unwrap();
+
+    let topic = Topic::new("full-store", 1);
+    send_file(&topic, folder, &file);
+    let output = topic.stream(folder).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("No space left on device"), "{said}");
+    disk.grow(64 << 10);
+    ends(started(&mut topic.stream(folder)), Duration::from_secs(60));
+    assert_same_as_batch(folder, &[file], &[]);
 }
 
 #[test]
