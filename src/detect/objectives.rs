@@ -11,7 +11,7 @@ use crate::model::metric::Unit;
 use crate::model::report::{Objective, ObjectiveReport, ObjectiveStatus};
 use crate::stats::failures::{Failures, wilson};
 use crate::stats::sketch::middle_of;
-use crate::tables::frames::{Frames, Step};
+use crate::tables::frames::{FrameSeries, Frames, Step};
 
 use super::finding_id::finding_id;
 
@@ -58,27 +58,27 @@ fn judged(objective: &Objective, frames: &Frames) -> ObjectiveReport {
 /// Returns the bad requests of each step: those that failed, and of the others those that took too long.
 fn counted(objective: &Objective, frames: &Frames) -> Vec<Failures> {
     let is_its = |metric: &'static str| {
-        frames.steps_together(1, move |series| {
+        move |series: &FrameSeries| {
             series.key.metric == metric
                 && objective.endpoint.as_ref().is_none_or(|name| series.key.endpoint.as_ref() == Some(name))
-        })
-    };
-    let failed = is_its("http_req_failed");
-    let slow: Vec<u64> = match objective.latency_ms {
-        None => vec![0; failed.len()],
-        Some(limit) => {
-            let beyond = |step: &Option<Step>| {
-                let buckets = step.as_ref().map_or(&[][..], |step| step.sketch.buckets());
-                buckets.iter().filter(|(bucket, _)| middle_of(*bucket) > limit).map(|(_, count)| count).sum()
-            };
-            is_its("http_req_duration").iter().map(beyond).collect()
         }
     };
-    let of_step = |(failed, slow): (&Option<Step>, &u64)| {
-        let (bad, all) = failed.as_ref().map_or((0, 0), |step| (step.nonzero_count, step.count));
-        Failures { failed_count: (bad + slow).min(all), count: all }
+    let failed = frames.steps_together(1, is_its("http_req_failed"), |step| (step.nonzero_count, step.count));
+    let slow = match objective.latency_ms {
+        None => vec![None; failed.len()],
+        Some(limit) => {
+            let beyond = |step: &Step| {
+                let slow = step.sketch.buckets().iter().filter(|(bucket, _)| middle_of(*bucket) > limit);
+                slow.map(|(_, count)| count).sum::<u64>()
+            };
+            frames.steps_together(1, is_its("http_req_duration"), beyond)
+        }
     };
-    failed.iter().zip(&slow).map(of_step).collect()
+    let of_step = |(failed, slow): (Option<(u64, u64)>, Option<u64>)| {
+        let (bad, all) = failed.unwrap_or_default();
+        Failures { failed_count: (bad + slow.unwrap_or_default()).min(all), count: all }
+    };
+    failed.into_iter().zip(slow).map(of_step).collect()
 }
 
 /// Returns the first step, the one behind the last, and the rate of the window with the highest rate.

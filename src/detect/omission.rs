@@ -10,7 +10,6 @@ use crate::model::report::CoordinatedOmission;
 use crate::stats::omission::Corrected;
 use crate::stats::robust::median;
 use crate::stats::sketch::Sketch;
-use crate::tables::frames::Step;
 
 use super::finding_id::finding_id;
 use super::soak::Steady;
@@ -23,36 +22,34 @@ const MILLISECONDS_PER_SECOND: f64 = 1000.0;
 
 /// Returns the estimate for the steady part of a closed test; none where no VUs were sampled, or nothing was requested.
 ///
-/// `latency`: of all requests, by step of the run; `vus`, `requests_per_second`: as long.
+/// `latency`: of all requests in the steady steps; `vus`, `requests_per_second`: by step of the run.
 pub(super) fn omission(
     steady: &Steady,
     vus: &[Option<f64>],
     requests_per_second: &[f64],
-    latency: &[Option<Step>],
+    latency: &Sketch,
 ) -> Option<CoordinatedOmission> {
-    let steps = steady.from..steady.until.min(latency.len());
+    let steps = steady.from..steady.until.min(vus.len());
     let of_step = |(vus, rate): (&Option<f64>, &f64)| {
         let vus = vus.filter(|vus| *vus >= 1.0 && *rate > 0.0)?;
         Some((vus / rate * MILLISECONDS_PER_SECOND, vus))
     };
     let known: Vec<(f64, f64)> =
-        vus.get(steps.clone())?.iter().zip(requests_per_second.get(steps.clone())?).filter_map(of_step).collect();
+        vus.get(steps.clone())?.iter().zip(requests_per_second.get(steps)?).filter_map(of_step).collect();
     let intervals: Vec<f64> = known.iter().map(|(interval, _)| *interval).collect();
     if intervals.is_empty() {
         return None;
     }
     let interval_ms = median(&intervals);
-    let mut all = Sketch::default();
-    latency[steps].iter().flatten().for_each(|step| all.merge(&step.sketch));
-    let corrected = Corrected::of(&all, interval_ms);
+    let corrected = Corrected::of(latency, interval_ms);
     let vus_usual = median(&known.iter().map(|(_, vus)| *vus).collect::<Vec<f64>>());
     Some(CoordinatedOmission {
         interval_ms,
         intended_requests_per_second: vus_usual * MILLISECONDS_PER_SECOND / interval_ms,
         omitted_requests_count: corrected.omitted_count,
-        measured_requests_count: all.count(),
-        latency_ms_p95: all.quantile(0.95)?,
-        latency_ms_p99: all.quantile(0.99)?,
+        measured_requests_count: latency.count(),
+        latency_ms_p95: latency.quantile(0.95)?,
+        latency_ms_p99: latency.quantile(0.99)?,
         estimated_latency_ms_p95: corrected.quantile(0.95)?,
         estimated_latency_ms_p99: corrected.quantile(0.99)?,
     })
@@ -119,19 +116,12 @@ mod tests {
         Steady { test: "t", start: Timestamp(0), step_seconds: 1.0, from: 0, until: STEPS }
     }
 
-    fn step(mut values: Vec<f64>) -> Option<Step> {
-        values.sort_unstable_by(f64::total_cmp);
-        let mut sketch = Sketch::default();
-        sketch.merge_bytes(&bytes_of_sorted(&values)).unwrap();
-        let (count, sum) = (values.len() as u64, values.iter().sum());
-        (count > 0).then(|| Step { count, sum, sketch, ..Step::default() })
-    }
-
     /// Ten VUs, each a request every half a second; `stall_seconds` in which none is answered.
-    fn run(seed: u64, sigma: f64, stall_seconds: usize) -> (Vec<f64>, Vec<Option<Step>>) {
+    fn run(seed: u64, sigma: f64, stall_seconds: usize) -> (Vec<f64>, Sketch) {
         let mut draws = Draws::seeded(seed);
         let stall = 60..60 + stall_seconds;
-        let latency: Vec<Option<Step>> = (0..STEPS)
+        let mut latency = Sketch::default();
+        let rates = (0..STEPS)
             .map(|second| {
                 let mut values: Vec<f64> = if stall.contains(&second) {
                     Vec::new()
@@ -141,10 +131,11 @@ mod tests {
                 if stall_seconds > 0 && second == stall.end {
                     values.extend(vec![stall_seconds as f64 * 1_000.0; 10]);
                 }
-                step(values)
+                values.sort_unstable_by(f64::total_cmp);
+                latency.merge_bytes(&bytes_of_sorted(&values)).unwrap();
+                values.len() as f64
             })
             .collect();
-        let rates = latency.iter().map(|step| step.as_ref().map_or(0.0, |step| step.count as f64)).collect();
         (rates, latency)
     }
 
@@ -168,6 +159,6 @@ mod tests {
             let found = omission(&steady(), &[Some(10.0); STEPS], &rates, &latency).unwrap();
             assert_eq!(omitted(&steady(), &found), None, "{found:?}");
         }
-        assert_eq!(omission(&steady(), &[None; STEPS], &[20.0; STEPS], &vec![None; STEPS]), None);
+        assert_eq!(omission(&steady(), &[None; STEPS], &[20.0; STEPS], &Sketch::default()), None);
     }
 }

@@ -38,7 +38,7 @@ impl Paired {
         let blocks_count = BLOCKS_MAX.min(base.steps_count()).min(current.steps_count());
         let cut = |frames: &Frames| {
             let frames_a_block = frames.steps_count().div_ceil(blocks_count.max(1)).max(1);
-            frames.steps_together(frames_a_block, &is_its)
+            frames.steps_together(frames_a_block, &is_its, Step::clone)
         };
         let (mut base, mut current) = (cut(base), cut(current));
         let pairs = base.len().min(current.len());

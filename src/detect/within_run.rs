@@ -1,13 +1,14 @@
 //! What stands out within one run, from its frames: the signals of its endpoints and of its load, and what they say.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use crate::model::finding::Finding;
 use crate::model::ramp::{Load, Ramp};
 use crate::model::report::{AnalysisReport, CoordinatedOmission, GeneratorReport, Skipped};
-use crate::model::series::SeriesKey;
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
-use crate::tables::frames::{Frames, Step};
+use crate::stats::sketch::Sketch;
+use crate::tables::frames::{FrameSeries, Frames, Step};
 use crate::tables::siblings::Siblings;
 use crate::tables::timeline::is_of;
 
@@ -44,7 +45,8 @@ struct Seen {
     steady: Option<(usize, usize)>,
     generator: GeneratorSignal,
     requests_per_second: Vec<f64>,
-    latency: Vec<Option<Step>>,
+    /// Of all requests.
+    median_ms: Vec<Option<f64>>,
     /// What made the load, and how much of it there was.
     kind: Load,
     climbing: Vec<Option<f64>>,
@@ -58,17 +60,18 @@ impl Seen {
     fn of(report: &AnalysisReport, frames: &Frames) -> Seen {
         let start = Timestamp(frames.start_ns().unwrap_or_default());
         let step_seconds = frames.step_seconds as f64;
-        let of = |is_its: &dyn Fn(&SeriesKey) -> bool| frames.steps_together(1, |series| is_its(&series.key));
-        let metric = |name: &'static str| of(&move |key| key.metric == name);
-        let (requests, latency) = (metric("http_reqs"), metric("http_req_duration"));
-        let requests_per_second: Vec<f64> = sums(&requests).into_iter().map(|count| count / step_seconds).collect();
+        let lasts = |name: &str| frames.steps_together(1, |series| series.key.metric == name, |step| step.last);
+        let sums = |name: &str| or_zeros(frames.steps_together(1, |series| series.key.metric == name, |step| step.sum));
+        let requests_count = sums("http_reqs");
+        let requests_per_second: Vec<f64> = requests_count.iter().map(|count| count / step_seconds).collect();
+        let latency = frames.steps_together(1, is_latency, |step| (step.sum, step.sketch.quantile(0.5)));
         let generator = GeneratorSignal {
-            vus: lasts(&metric("vus")),
-            vus_max: lasts(&metric("vus_max")),
-            iterations_count: sums(&metric("iterations")),
-            dropped_iterations_count: sums(&metric("dropped_iterations")),
-            requests_count: sums(&requests),
-            latency_ms_sum: sums(&latency),
+            vus: lasts("vus"),
+            vus_max: lasts("vus_max"),
+            iterations_count: sums("iterations"),
+            dropped_iterations_count: sums("dropped_iterations"),
+            requests_count,
+            latency_ms_sum: latency.iter().map(|step| step.map_or(0.0, |(sum, _)| sum)).collect(),
         };
         // With an arrival rate the load is what was due: what ends a second is no more than there is room for.
         let (kind, climbing) = match report.totals.arrivals_per_second {
@@ -81,15 +84,18 @@ impl Seen {
         };
         let load = LoadSignal { vus: generator.vus.clone(), rate_per_second };
         let signals = report.endpoints.iter().map(|endpoint| {
-            let steps = |name: &str| of(&|key| key.metric == name && is_of(key, endpoint));
-            let latency = steps("http_req_duration");
-            let quantile = |p: f64| latency.iter().map(|step| step.as_ref()?.sketch.quantile(p)).collect();
+            let is_its = |series: &FrameSeries, name: &str| series.key.metric == name && is_of(&series.key, endpoint);
+            let counts = |name: &str, count: fn(&Step) -> u32| {
+                or_zeros(frames.steps_together(1, |series| is_its(series, name), count))
+            };
+            let quantiles = |step: &Step| [0.5, 0.95].map(|p| step.sketch.quantile(p));
+            let latency = frames.steps_together(1, |series| is_its(series, "http_req_duration"), quantiles);
             Signal {
                 series: endpoint_reference("http_req_duration", endpoint),
-                requests_count: sums(&steps("http_reqs")).into_iter().map(|count| count as u32).collect(),
-                failed_count: counts(&steps("http_req_failed"), |step| step.nonzero_count),
-                median_ms: quantile(0.5),
-                p95_ms: quantile(0.95),
+                requests_count: counts("http_reqs", |step| step.sum as u32),
+                failed_count: counts("http_req_failed", |step| step.nonzero_count as u32),
+                median_ms: latency.iter().map(|step| (*step)?[0]).collect(),
+                p95_ms: latency.iter().map(|step| (*step)?[1]).collect(),
             }
         });
         Seen {
@@ -97,7 +103,7 @@ impl Seen {
             step_seconds,
             steady: steady(report, start, frames.step_seconds, frames.steps_count()),
             requests_per_second,
-            latency,
+            median_ms: latency.into_iter().map(|step| step?.1).collect(),
             kind,
             climbing,
             load,
@@ -146,7 +152,8 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, siblings: &Siblings,
         collapse(&mut findings, &steady, &work);
         erratic(&mut findings, &steady, &seen.signals);
         if seen.kind == Load::Vus {
-            left_out = omission(&steady, &seen.generator.vus, &seen.requests_per_second, &seen.latency);
+            let latency = latency_within(frames, from..until);
+            left_out = omission(&steady, &seen.generator.vus, &seen.requests_per_second, &latency);
             findings.extend(left_out.as_ref().and_then(|omission| omitted(&steady, omission)));
         }
         recurring(&mut findings, &steady, &seen.signals);
@@ -154,11 +161,8 @@ pub fn within_run(report: &AnalysisReport, frames: &Frames, siblings: &Siblings,
         let (kinds, given_up) = siblings.kinds(frames);
         skipped.extend(outlying_siblings(&mut findings, &steady, &kinds, &given_up));
     }
-    let ramp_signal = RampSignal {
-        load: seen.climbing,
-        median_ms: seen.latency.iter().map(|step| step.as_ref()?.sketch.quantile(0.5)).collect(),
-        requests_per_second: seen.requests_per_second,
-    };
+    let ramp_signal =
+        RampSignal { load: seen.climbing, median_ms: seen.median_ms, requests_per_second: seen.requests_per_second };
     let ramp = ramp(seen.kind, start, step_seconds, &ramp_signal);
     WithinRun { findings, generator, ramp, omission: left_out, skipped }
 }
@@ -177,7 +181,7 @@ fn steady(report: &AnalysisReport, start: Timestamp, step_seconds: i64, steps_co
 fn spans_of_scenarios(frames: &Frames) -> Vec<(usize, usize)> {
     let mut spans: HashMap<&Option<String>, (usize, usize)> = HashMap::new();
     for series in frames.series().iter().filter(|series| series.key.metric == "http_reqs") {
-        let steps = frames.steps_of(series, 1);
+        let steps = frames.steps_of(series, 1, |_| ());
         let known = || (0..steps.len()).filter(|step| steps[*step].is_some());
         let Some((first, last)) = known().next().zip(known().next_back()) else { continue };
         let span = spans.entry(&series.key.scenario).or_insert((first, last));
@@ -207,14 +211,21 @@ fn due_per_second(signal: &GeneratorSignal, step_seconds: f64) -> Vec<Option<f64
     (0..due.len()).map(around).collect()
 }
 
-fn sums(steps: &[Option<Step>]) -> Vec<f64> {
-    steps.iter().map(|step| step.as_ref().map_or(0.0, |step| step.sum)).collect()
+fn is_latency(series: &FrameSeries) -> bool {
+    series.key.metric == "http_req_duration"
 }
 
-fn counts(steps: &[Option<Step>], count: impl Fn(&Step) -> u64) -> Vec<u32> {
-    steps.iter().map(|step| step.as_ref().map_or(0, |step| count(step) as u32)).collect()
+/// Returns the latency of all requests in some steps.
+fn latency_within(frames: &Frames, steps: Range<usize>) -> Sketch {
+    let mut all = Sketch::default();
+    frames.each_step(1, frames.series().iter().filter(|series| is_latency(series)), |index, step| {
+        if let Some(step) = step.filter(|_| steps.contains(&index)) {
+            all.merge(&step.sketch);
+        }
+    });
+    all
 }
 
-fn lasts(steps: &[Option<Step>]) -> Vec<Option<f64>> {
-    steps.iter().map(|step| step.as_ref().map(|step| step.last)).collect()
+fn or_zeros<T: Default>(steps: Vec<Option<T>>) -> Vec<T> {
+    steps.into_iter().map(Option::unwrap_or_default).collect()
 }

@@ -276,7 +276,7 @@ impl<'scope, 'a: 'scope> Session<'scope, 'a> {
         if let Some(watch) = &mut self.watch {
             watch.closed(&windows, &self.aggregate);
             if let Some(watermark_ns) = watermark_ns {
-                watch.look(&self.aggregate, &self.frames, watermark_ns);
+                watch.look(&self.aggregate, &mut self.frames, watermark_ns);
             }
         }
         if windows.is_empty() { Ok(()) } else { self.keep(Keeping::Windows(windows)) }

@@ -19,7 +19,7 @@ use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
 use crate::store::Store;
 use crate::tables::aggregate::{self, Aggregate, Load, Window};
 use crate::tables::figures::Figures;
-use crate::tables::frames::Frames;
+use crate::tables::frames::{Frames, Step};
 
 use super::past;
 
@@ -103,7 +103,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Looks at all that is known, when there is a second more of it and time for it. `frames`: of the closed windows.
-    pub fn look(&mut self, aggregate: &Aggregate, frames: &Frames, watermark_ns: i64) {
+    pub fn look(&mut self, aggregate: &Aggregate, frames: &mut Frames, watermark_ns: i64) {
         let until_ns = watermark_ns.saturating_sub(LOOKED_AFTER_NS);
         let second = until_ns.div_euclid(NANOSECONDS_PER_SECOND);
         let began = Instant::now();
@@ -111,13 +111,15 @@ impl<'a> Watch<'a> {
             return;
         }
         self.looked_second = second;
-        let (mut frames, mut load) = (frames.clone(), aggregate.load.clone());
-        for window in aggregate.open_until(until_ns) {
+        let mut load = aggregate.load.clone();
+        let open = aggregate.open_until(until_ns).into_iter().map(|window| {
             let key = &aggregate.series[window.series as usize];
-            frames.add(&window, key);
             aggregate::note_load(&mut load, &key.metric, window.start_ns, window.last, window.sum);
-        }
-        let found = within_run::so_far(&self.so_far(aggregate, &frames, &load), &frames);
+            (window, key)
+        });
+        let open: Vec<_> = open.collect();
+        let look = |frames: &Frames| within_run::so_far(&self.so_far(aggregate, frames, &load), frames);
+        let found = frames.with_open(&open, look);
         let at = Timestamp(second.saturating_mul(NANOSECONDS_PER_SECOND));
         for change in self.tracker.take(found, at) {
             (self.teller.0)(News::Change { change, at });
@@ -192,13 +194,12 @@ fn endpoints(frames: &Frames) -> Vec<EndpointReport> {
 }
 
 fn started(frames: &Frames) -> Started {
-    let steps = |name: &'static str| frames.steps_together(1, move |series| series.key.metric == name);
-    let sum = |name: &'static str| {
-        let sums: Vec<f64> = steps(name).into_iter().flatten().map(|step| step.sum).collect();
-        (!sums.is_empty()).then(|| sums.iter().sum())
+    let steps = |name: &'static str, figure: fn(&Step) -> f64| {
+        frames.steps_together(1, move |series| series.key.metric == name, figure).into_iter().flatten()
     };
+    let sum = |name| steps(name, |step| step.sum).reduce(|sum, step| sum + step);
     Started {
-        allocated_vus: steps("vus_max").into_iter().flatten().map(|step| step.last).reduce(f64::max),
+        allocated_vus: steps("vus_max", |step| step.last).reduce(f64::max),
         iterations_count: sum("iterations"),
         dropped_count: sum("dropped_iterations"),
     }

@@ -28,41 +28,51 @@ impl Sketch {
 
     /// Adds the sketch that `bytes_of_sorted` or `to_bytes` gave; after an error nothing of it is added.
     pub fn merge_bytes(&mut self, mut bytes: &[u8]) -> Result<(), NotSketch> {
-        let mut read: Vec<(u32, u64)> = Vec::with_capacity(bytes.len() / 2);
         let mut bucket = 0u32;
-        while !bytes.is_empty() {
+        let length = bytes.len() / 2;
+        self.merge_counts(length, || {
+            if bytes.is_empty() {
+                return Ok(None);
+            }
             let distance = u32::try_from(read_number(&mut bytes)?).map_err(|_| NotSketch)?;
             bucket = bucket.checked_add(distance).ok_or(NotSketch)?;
-            let count = read_number(&mut bytes)?;
-            match read.last_mut() {
-                Some((last, sum)) if *last == bucket => *sum = sum.saturating_add(count),
-                _ => read.push((bucket, count)),
-            }
-        }
-        self.merge_counts(read);
-        Ok(())
+            Ok(Some((bucket, read_number(&mut bytes)?)))
+        })
     }
 
     pub fn merge(&mut self, other: &Sketch) {
-        self.merge_counts(other.counts.clone());
+        let mut counts = other.counts.iter().copied();
+        self.merge_counts(counts.len(), || Ok(counts.next())).expect("only bytes may be no sketch");
     }
 
-    /// `other`: by bucket, ascending.
-    fn merge_counts(&mut self, other: Vec<(u32, u64)>) {
-        if self.counts.is_empty() {
-            self.counts = other;
-            return;
-        }
-        let mut own = std::mem::take(&mut self.counts).into_iter().peekable();
-        self.counts.reserve(own.len() + other.len());
-        for (bucket, count) in other {
-            while let Some(before) = own.next_if(|(own, _)| *own < bucket) {
-                self.counts.push(before);
+    /// Makes it empty, and keeps its memory.
+    pub fn clear(&mut self) {
+        self.counts.clear();
+    }
+
+    /// Adds what `next` gives until it gives none: by bucket, ascending, about `length` of them.
+    fn merge_counts(
+        &mut self,
+        length: usize,
+        mut next: impl FnMut() -> Result<Option<(u32, u64)>, NotSketch>,
+    ) -> Result<(), NotSketch> {
+        let mut merged: Vec<(u32, u64)> = Vec::with_capacity(self.counts.len() + length);
+        let mut own = self.counts.as_slice();
+        while let Some((bucket, count)) = next()? {
+            while let Some((first, rest)) = own.split_first()
+                && first.0 <= bucket
+            {
+                merged.push(*first);
+                own = rest;
             }
-            let same = own.next_if(|(own, _)| *own == bucket).map_or(0, |(_, count)| count);
-            self.counts.push((bucket, count.saturating_add(same)));
+            match merged.last_mut() {
+                Some((last, sum)) if *last == bucket => *sum = sum.saturating_add(count),
+                _ => merged.push((bucket, count)),
+            }
         }
-        self.counts.extend(own);
+        merged.extend_from_slice(own);
+        self.counts = merged;
+        Ok(())
     }
 
     /// Returns the middle of each bucket that holds values, ascending, and how many it holds.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::model::blocks::{BLOCKS_MIN, Block, BlockSeries};
 use crate::model::series::SeriesKey;
 
-use super::frames::{Frames, Step};
+use super::frames::{FrameSeries, Frames, Step};
 
 /// Metrics whose endpoints are judged one by one.
 const OF_REQUESTS: [&str; 3] = ["http_req_duration", "http_req_failed", "http_reqs"];
@@ -19,26 +19,27 @@ pub fn blocks(frames: &Frames) -> Vec<BlockSeries> {
     let block_seconds = frames_a_block as u32 * frames.step_seconds as u32;
     let metrics: BTreeSet<&str> = frames.series().iter().map(|series| series.key.metric.as_str()).collect();
     let wholes = metrics.into_iter().map(|metric| {
-        let steps = frames.steps_together(frames_a_block, |series| series.key.metric == metric);
-        block_series(SeriesKey::whole(metric), block_seconds, &steps[..blocks_count])
+        let is_its = |series: &FrameSeries| series.key.metric == metric;
+        (SeriesKey::whole(metric), frames.steps_together(frames_a_block, is_its, block))
     });
     let is_part =
         |key: &SeriesKey| OF_REQUESTS.contains(&key.metric.as_str()) && key.endpoint.is_some() || key.check.is_some();
     let parts = frames.series().iter().filter(|series| is_part(&series.key));
-    let parts = parts.map(|series| {
-        block_series(series.key.clone(), block_seconds, &frames.steps_of(series, frames_a_block)[..blocks_count])
+    let parts = parts.map(|series| (series.key.clone(), frames.steps_of(series, frames_a_block, block)));
+    let series = wholes.chain(parts).map(|(key, mut blocks)| {
+        blocks.truncate(blocks_count);
+        BlockSeries { key, block_seconds, blocks }
     });
-    wholes.chain(parts).collect()
+    series.collect()
 }
 
-fn block_series(key: SeriesKey, block_seconds: u32, steps: &[Option<Step>]) -> BlockSeries {
-    let block = |step: &Step| Block {
+fn block(step: &Step) -> Block {
+    Block {
         samples_count: step.count,
         nonzero_count: step.nonzero_count,
         sum: step.sum,
         percentiles: percentiles(step),
-    };
-    BlockSeries { key, block_seconds, blocks: steps.iter().map(|step| step.as_ref().map(block)).collect() }
+    }
 }
 
 fn percentiles(step: &Step) -> Option<[f64; 3]> {

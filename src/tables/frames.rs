@@ -3,7 +3,7 @@
 //! A step is one second at first. When a run has more frames than `FRAMES_MAX`, or takes more room, two steps become one,
 //! and again, so that a soak of days needs no more room than an hour.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::model::series::SeriesKey;
 use crate::model::time::{NANOSECONDS_PER_SECOND, Timestamp};
@@ -41,7 +41,7 @@ struct Frame {
     /// Of the latest window.
     last: f64,
     /// Of a trend, as `stats::sketch` writes it; else empty.
-    sketch: Vec<u8>,
+    sketch: Box<[u8]>,
 }
 
 impl Frame {
@@ -51,7 +51,7 @@ impl Frame {
             nonzero_count: window.nonzero_count,
             sum: window.sum,
             last: window.last,
-            sketch: window.sketch.clone().unwrap_or_default(),
+            sketch: window.sketch.as_deref().unwrap_or_default().into(),
         }
     }
 
@@ -64,16 +64,12 @@ impl Frame {
         if self.sketch.is_empty() {
             self.sketch.clone_from(&later.sketch);
         } else if !later.sketch.is_empty() {
-            let mut sketch = self.sketch();
-            sketch.merge_bytes(&later.sketch).expect("a frame's sketch was checked when it came");
-            self.sketch = sketch.to_bytes();
+            let mut sketch = Sketch::default();
+            for bytes in [&self.sketch, &later.sketch] {
+                sketch.merge_bytes(bytes).expect("a frame's sketch was checked when it came");
+            }
+            self.sketch = sketch.to_bytes().into();
         }
-    }
-
-    fn sketch(&self) -> Sketch {
-        let mut sketch = Sketch::default();
-        sketch.merge_bytes(&self.sketch).expect("a frame's sketch was checked when it came");
-        sketch
     }
 }
 
@@ -96,6 +92,12 @@ impl Step {
         self.sketch.merge_bytes(&frame.sketch).expect("a frame's sketch was checked when it came");
     }
 
+    /// Makes it empty, and keeps its memory.
+    fn clear(&mut self) {
+        self.sketch.clear();
+        *self = Step { sketch: std::mem::take(&mut self.sketch), ..Step::default() };
+    }
+
     /// Adds what other series have in the same step.
     pub fn merge(&mut self, other: &Step) {
         self.count += other.count;
@@ -116,13 +118,22 @@ impl Step {
 pub struct FrameSeries {
     /// Without `expected_response`.
     pub key: SeriesKey,
-    /// By step, counted from 1970.
-    frames: BTreeMap<i64, Frame>,
+    /// By step, counted from 1970, ascending.
+    frames: Vec<(i64, Frame)>,
 }
 
 impl FrameSeries {
     pub fn samples_count(&self) -> u64 {
-        self.frames.values().map(|frame| frame.count).sum()
+        self.frames.iter().map(|(_, frame)| frame.count).sum()
+    }
+
+    /// Returns where the frame of `step` is, or would be: nearly always at the end.
+    fn find(&self, step: i64) -> Result<usize, usize> {
+        match self.frames.last() {
+            Some((last, _)) if *last < step => Err(self.frames.len()),
+            Some((last, _)) if *last == step => Ok(self.frames.len() - 1),
+            _ => self.frames.binary_search_by_key(&step, |(step, _)| *step),
+        }
     }
 }
 
@@ -134,48 +145,76 @@ pub struct Frames {
     index: HashMap<SeriesKey, usize>,
     /// By the ids that the run gave its series: where their windows go; none for those that are left out.
     places: Vec<Option<Option<usize>>>,
+    extent: Extent,
+}
+
+/// How much the frames of a run are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Extent {
     frames_count: usize,
     sketch_bytes: usize,
     first_step: i64,
     last_step: i64,
 }
 
+const NO_EXTENT: Extent = Extent { frames_count: 0, sketch_bytes: 0, first_step: i64::MAX, last_step: i64::MIN };
+
 impl Default for Frames {
     fn default() -> Frames {
-        Frames {
-            step_seconds: 1,
-            series: Vec::new(),
-            index: HashMap::new(),
-            places: Vec::new(),
-            frames_count: 0,
-            sketch_bytes: 0,
-            first_step: i64::MAX,
-            last_step: i64::MIN,
-        }
+        Frames { step_seconds: 1, series: Vec::new(), index: HashMap::new(), places: Vec::new(), extent: NO_EXTENT }
     }
 }
 
 impl Frames {
     /// Takes a closed window of the series `key`.
     pub fn add(&mut self, window: &Window, key: &SeriesKey) {
+        let Some(place) = self.place_of(window, key) else { return };
+        self.put(place, self.step_of(window), Frame::of(window));
+        while self.is_too_large() {
+            self.coarsen();
+        }
+    }
+
+    /// Calls `look` with the frames as they are with `windows` as well, of the given series; afterwards they are as before.
+    ///
+    /// A copy would double their memory. The bounds are kept but for what is open.
+    pub fn with_open<T>(&mut self, windows: &[(Window, &SeriesKey)], look: impl FnOnce(&Frames) -> T) -> T {
+        let extent = self.extent;
+        let mut before = Vec::new();
+        for (window, key) in windows {
+            let Some(place) = self.place_of(window, key) else { continue };
+            let step = self.step_of(window);
+            let series = &self.series[place];
+            before.push((place, step, series.find(step).ok().map(|at| series.frames[at].1.clone())));
+            self.put(place, step, Frame::of(window));
+        }
+        let seen = look(self);
+        for (place, step, frame) in before.into_iter().rev() {
+            let series = &mut self.series[place];
+            let at = series.find(step).expect("it was put there");
+            match frame {
+                Some(frame) => series.frames[at].1 = frame,
+                None => drop(series.frames.remove(at)),
+            }
+        }
+        self.extent = extent;
+        seen
+    }
+
+    fn step_of(&self, window: &Window) -> i64 {
+        window.start_ns.div_euclid(self.step_seconds * NANOSECONDS_PER_SECOND)
+    }
+
+    /// Returns where a window goes; none where it is left out.
+    fn place_of(&mut self, window: &Window, key: &SeriesKey) -> Option<usize> {
         let id = window.series as usize;
         if self.places.len() <= id {
             self.places.resize(id + 1, None);
         }
-        let place = match self.places[id] {
-            Some(place) => place,
-            None => {
-                let place = self.place(key);
-                self.places[id] = Some(place);
-                place
-            }
-        };
-        let Some(place) = place else { return };
-        let step = window.start_ns.div_euclid(self.step_seconds * NANOSECONDS_PER_SECOND);
-        self.put(place, step, Frame::of(window));
-        while self.is_too_large() {
-            self.coarsen();
+        if self.places[id].is_none() {
+            self.places[id] = Some(self.place(key));
         }
+        self.places[id].flatten()
     }
 
     /// Returns where the windows of a series go.
@@ -186,42 +225,42 @@ impl Frames {
         }
         let key = SeriesKey { expected_response: None, ..key.clone() };
         Some(*self.index.entry(key.clone()).or_insert_with(|| {
-            self.series.push(FrameSeries { key, frames: BTreeMap::new() });
+            self.series.push(FrameSeries { key, frames: Vec::new() });
             self.series.len() - 1
         }))
     }
 
     fn put(&mut self, place: usize, step: i64, frame: Frame) {
-        use std::collections::btree_map::Entry;
-        self.first_step = self.first_step.min(step);
-        self.last_step = self.last_step.max(step);
-        match self.series[place].frames.entry(step) {
-            Entry::Vacant(entry) => {
-                self.frames_count += 1;
-                self.sketch_bytes += frame.sketch.len();
-                entry.insert(frame);
+        let Frames { series, extent, .. } = self;
+        extent.first_step = extent.first_step.min(step);
+        extent.last_step = extent.last_step.max(step);
+        let series = &mut series[place];
+        match series.find(step) {
+            Err(at) => {
+                extent.frames_count += 1;
+                extent.sketch_bytes += frame.sketch.len();
+                series.frames.insert(at, (step, frame));
             }
-            Entry::Occupied(mut entry) => {
-                let known = entry.get_mut();
-                self.sketch_bytes -= known.sketch.len();
+            Ok(at) => {
+                let known = &mut series.frames[at].1;
+                extent.sketch_bytes -= known.sketch.len();
                 known.merge(&frame);
-                self.sketch_bytes += known.sketch.len();
+                extent.sketch_bytes += known.sketch.len();
             }
         }
     }
 
     fn is_too_large(&self) -> bool {
-        let has_more_than_one_step = self.last_step > self.first_step;
-        let span = self.last_step.saturating_sub(self.first_step);
-        has_more_than_one_step
-            && (self.frames_count > FRAMES_MAX || self.sketch_bytes > SKETCH_BYTES_MAX || span >= STEPS_MAX)
+        let Extent { frames_count, sketch_bytes, first_step, last_step } = self.extent;
+        let has_more_than_one_step = last_step > first_step;
+        let span = last_step.saturating_sub(first_step);
+        has_more_than_one_step && (frames_count > FRAMES_MAX || sketch_bytes > SKETCH_BYTES_MAX || span >= STEPS_MAX)
     }
 
     /// Makes one step of two.
     fn coarsen(&mut self) {
         self.step_seconds *= 2;
-        (self.frames_count, self.sketch_bytes) = (0, 0);
-        (self.first_step, self.last_step) = (i64::MAX, i64::MIN);
+        self.extent = NO_EXTENT;
         for place in 0..self.series.len() {
             for (step, frame) in std::mem::take(&mut self.series[place].frames) {
                 self.put(place, step.div_euclid(2), frame);
@@ -232,7 +271,7 @@ impl Frames {
     /// Returns when the first step starts, in nanoseconds since 1970; none when there is no frame.
     pub fn start_ns(&self) -> Option<i64> {
         let step_ns = self.step_seconds * NANOSECONDS_PER_SECOND;
-        (self.frames_count > 0).then(|| self.first_step.saturating_mul(step_ns))
+        (self.extent.frames_count > 0).then(|| self.extent.first_step.saturating_mul(step_ns))
     }
 
     /// Returns when a step begins; without any frame, as if the run had begun in 1970.
@@ -243,37 +282,66 @@ impl Frames {
 
     /// From the first frame to the last, those without a sample included.
     pub fn steps_count(&self) -> usize {
-        if self.frames_count == 0 { 0 } else { (self.last_step - self.first_step + 1) as usize }
+        let Extent { frames_count, first_step, last_step, .. } = self.extent;
+        if frames_count == 0 { 0 } else { (last_step - first_step + 1) as usize }
     }
 
     pub fn series(&self) -> &[FrameSeries] {
         &self.series
     }
 
-    /// Returns the samples of a series, one entry for each `frames_a_step` frames from the first of the run; none where
-    /// it has no sample.
-    pub fn steps_of(&self, series: &FrameSeries, frames_a_step: usize) -> Vec<Option<Step>> {
-        let mut steps: Vec<Option<Step>> = vec![None; self.steps_count().div_ceil(frames_a_step)];
-        for (step, frame) in &series.frames {
-            let index = (step - self.first_step) as usize / frames_a_step;
-            steps[index].get_or_insert_default().take(frame);
+    /// Calls `each` with the samples of some series together, step by step: one step for each `frames_a_step` frames from
+    /// the first of the run; none where they have no sample.
+    ///
+    /// One step is decoded at a time: all of them would take many times the room of the frames.
+    pub fn each_step<'f>(
+        &'f self,
+        frames_a_step: usize,
+        series: impl IntoIterator<Item = &'f FrameSeries>,
+        mut each: impl FnMut(usize, Option<&Step>),
+    ) {
+        let mut rest: Vec<&[(i64, Frame)]> = series.into_iter().map(|series| series.frames.as_slice()).collect();
+        let mut sum = Step::default();
+        for step in 0..self.steps_count().div_ceil(frames_a_step) {
+            let until = self.extent.first_step + ((step + 1) * frames_a_step) as i64;
+            sum.clear();
+            let mut has_frames = false;
+            for rest in &mut rest {
+                while let Some(((at, frame), later)) = rest.split_first()
+                    && *at < until
+                {
+                    has_frames = true;
+                    sum.take(frame);
+                    *rest = later;
+                }
+            }
+            each(step, has_frames.then_some(&sum));
         }
+    }
+
+    /// Returns a figure of each step of one series, as `each_step` tells them.
+    pub fn steps_of<T>(
+        &self,
+        series: &FrameSeries,
+        frames_a_step: usize,
+        mut figure: impl FnMut(&Step) -> T,
+    ) -> Vec<Option<T>> {
+        let mut steps = Vec::new();
+        self.each_step(frames_a_step, [series], |_, step| steps.push(step.map(&mut figure)));
         steps
     }
 
-    /// Adds up the steps of several series, one after the other: decoded, all of them would take many times their room.
-    pub fn steps_together(&self, frames_a_step: usize, is_its: impl Fn(&FrameSeries) -> bool) -> Vec<Option<Step>> {
-        let mut sum: Vec<Option<Step>> = vec![None; self.steps_count().div_ceil(frames_a_step)];
-        for series in self.series.iter().filter(|series| is_its(series)) {
-            for (sum, step) in sum.iter_mut().zip(self.steps_of(series, frames_a_step)) {
-                match (&mut *sum, step) {
-                    (Some(sum), Some(step)) => sum.merge(&step),
-                    (None, Some(step)) => *sum = Some(step),
-                    (_, None) => {}
-                }
-            }
-        }
-        sum
+    /// Returns a figure of each step of several series together, as `each_step` tells them.
+    pub fn steps_together<T>(
+        &self,
+        frames_a_step: usize,
+        is_its: impl Fn(&FrameSeries) -> bool,
+        mut figure: impl FnMut(&Step) -> T,
+    ) -> Vec<Option<T>> {
+        let mut steps = Vec::new();
+        let series = self.series.iter().filter(|series| is_its(series));
+        self.each_step(frames_a_step, series, |_, step| steps.push(step.map(&mut figure)));
+        steps
     }
 }
 
@@ -309,15 +377,13 @@ mod tests {
         frames.add(&window(10, 1, &[9.0]), &key("http_req_duration", Some(false)));
         frames.add(&window(9, 2, &[9.0]), &key("http_req_waiting", None));
         assert_eq!((frames.start_ns(), frames.steps_count()), (Some(10 * NANOSECONDS_PER_SECOND), 4));
-        let counts = |steps: Vec<Option<Step>>| -> Vec<Option<u64>> {
-            steps.iter().map(|step| Some(step.as_ref()?.count)).collect()
-        };
+        let count = |step: &Step| step.count;
         assert_eq!(frames.series().len(), 1);
-        assert_eq!(counts(frames.steps_of(&frames.series()[0], 1)), [Some(2), None, None, Some(1)]);
-        assert_eq!(counts(frames.steps_of(&frames.series()[0], 3)), [Some(2), Some(1)]);
+        assert_eq!(frames.steps_of(&frames.series()[0], 1, count), [Some(2), None, None, Some(1)]);
+        assert_eq!(frames.steps_of(&frames.series()[0], 3, count), [Some(2), Some(1)]);
         frames.add(&window(11, 3, &[7.0]), &key("http_reqs", None));
-        assert_eq!(counts(frames.steps_together(3, |_| true)), [Some(3), Some(1)]);
-        assert_eq!(counts(frames.steps_together(3, |series| series.key.metric == "http_reqs")), [Some(1), None]);
+        assert_eq!(frames.steps_together(3, |_| true, count), [Some(3), Some(1)]);
+        assert_eq!(frames.steps_together(3, |series| series.key.metric == "http_reqs", count), [Some(1), None]);
     }
 
     #[test]
@@ -327,7 +393,7 @@ mod tests {
             frames.add(&window(second, 0, &[1.0, 3.0]), &key("http_req_duration", None));
         }
         assert_eq!(frames.step_seconds, 4);
-        let steps = frames.steps_of(&frames.series()[0], 1);
+        let steps = frames.steps_of(&frames.series()[0], 1, Step::clone);
         assert!(steps.len() as i64 <= STEPS_MAX);
         assert_eq!(steps.iter().flatten().map(|step| step.count).sum::<u64>(), 2 * (3 * STEPS_MAX as u64 + 5));
         assert_eq!(steps[10].as_ref().unwrap().sketch.quantile(1.0).map(f64::round), Some(3.0));
@@ -339,6 +405,36 @@ mod tests {
         for second in [0, 9_000_000_000, -9_000_000_000] {
             frames.add(&window(second, 0, &[1.0]), &key("vus", None));
         }
-        assert_eq!(frames.steps_of(&frames.series()[0], 1).iter().flatten().count(), 3);
+        assert_eq!(frames.steps_of(&frames.series()[0], 1, |_| ()).iter().flatten().count(), 3);
+    }
+
+    #[test]
+    fn open_windows_are_seen_and_gone_again() {
+        let latency = key("http_req_duration", None);
+        let mut frames = Frames::default();
+        frames.add(&window(10, 0, &[1.0, 2.0]), &latency);
+        frames.add(&window(12, 0, &[5.0]), &latency);
+        let counts = |frames: &Frames| frames.steps_together(1, |_| true, |step| (step.count, step.sum));
+        let before = (counts(&frames), frames.extent);
+        let requests = key("http_reqs", None);
+        let open = [(10, 0, [7.0], &latency), (11, 0, [3.0], &latency), (13, 1, [1.0], &requests)];
+        let open = open.map(|(second, series, values, key)| (window(second, series, &values), key));
+        let seen = frames.with_open(&open, counts);
+        assert_eq!(seen, [Some((3, 10.0)), Some((1, 3.0)), Some((1, 5.0)), Some((1, 1.0))]);
+        assert_eq!((counts(&frames), frames.extent), before);
+    }
+
+    #[test]
+    fn any_order_of_windows_gives_the_same_frames() {
+        let latency = key("http_req_duration", None);
+        let of = |seconds: &mut dyn Iterator<Item = i64>| {
+            let mut frames = Frames::default();
+            seconds.for_each(|second| frames.add(&window(second, 0, &[second as f64]), &latency));
+            frames.steps_of(&frames.series()[0], 1, |step| step.sum)
+        };
+        let ascending = of(&mut (0..2 * STEPS_MAX));
+        assert_eq!(of(&mut (0..2 * STEPS_MAX).rev()), ascending);
+        // The stride and the length have no common divisor.
+        assert_eq!(of(&mut (0..2 * STEPS_MAX).map(|second| second * 4_097 % (2 * STEPS_MAX))), ascending);
     }
 }

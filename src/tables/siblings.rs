@@ -319,16 +319,16 @@ fn scenarios(frames: &Frames) -> SiblingKind {
         let Ok(sibling) = names.binary_search(&scenario) else { continue };
         let like = Like { endpoint: endpoint.clone(), method: series.key.method.clone(), scenario: None };
         let tallies = by_pair.entry((sibling, like)).or_default();
-        for (step, known) in (first..).zip(frames.steps_of(series, 1)) {
-            let Some(known) = known else { continue };
-            let tally = tallies.entry(step).or_default();
+        frames.each_step(1, [series], |step, known| {
+            let Some(known) = known else { return };
+            let tally = tallies.entry(first + step as i64).or_default();
             if series.key.metric == "http_req_duration" {
                 known.sketch.values().for_each(|(milliseconds, count)| tally.add_latency(milliseconds, count));
             } else {
                 tally.requests_count += known.count;
                 tally.failed_count += known.nonzero_count;
             }
-        }
+        });
     }
     kind.likes = by_pair.keys().map(|(_, like)| like.clone()).collect();
     kind.likes.sort_unstable();

@@ -8,7 +8,7 @@ use crate::model::time::Timestamp;
 use crate::model::timeline::{Heat, Timeline, TimelineSeries};
 use crate::stats::sketch::RELATIVE_ERROR;
 
-use super::frames::{Frames, Step};
+use super::frames::{FrameSeries, Frames, Step};
 
 /// What a picture of 1,400 pixels shows apart.
 const STEPS_MAX: usize = 360;
@@ -27,33 +27,24 @@ pub fn timeline(frames: &Frames, endpoints: &[EndpointReport]) -> Option<Timelin
     let step_seconds = frames_a_step as u32 * frames.step_seconds as u32;
     let seconds = f64::from(step_seconds);
     let steps_count = frames.steps_count().div_ceil(frames_a_step);
-    let of = |metric: &str, endpoint: Option<&EndpointReport>| {
-        let is_its = |key: &SeriesKey| key.metric == metric && endpoint.is_none_or(|endpoint| is_of(key, endpoint));
-        frames.steps_together(frames_a_step, |series| is_its(&series.key))
+    let of = |metric: &str, figure: &dyn Fn(&Step) -> f64| {
+        frames.steps_together(frames_a_step, |series| series.key.metric == metric, |step| short(figure(step)))
     };
-    let series = |endpoint: Option<&EndpointReport>| {
-        let (requests, failed) = (of("http_reqs", endpoint), of("http_req_failed", endpoint));
-        timeline_series(&requests, &failed, &of("http_req_duration", endpoint), seconds)
-    };
-    let rate = |metric| of_steps(&of(metric, None), |step| step.sum / seconds);
+    let rate = |step: &Step| step.sum / seconds;
+    let series = |endpoint| timeline_series(frames, frames_a_step, endpoint, seconds);
     Some(Timeline {
         start: Timestamp(start_ns),
         step_seconds,
         steps_count: steps_count as u32,
-        vus: of_steps(&of("vus", None), |step| step.last),
-        iterations_per_second: rate("iterations"),
-        dropped_iterations_per_second: rate("dropped_iterations"),
-        failed_checks_rate: of_steps(&of("checks", None), |step| 1.0 - step.nonzero_rate()),
+        vus: of("vus", &|step| step.last),
+        iterations_per_second: of("iterations", &rate),
+        dropped_iterations_per_second: of("dropped_iterations", &rate),
+        failed_checks_rate: of("checks", &|step| 1.0 - step.nonzero_rate()),
         total: series(None),
         endpoints: endpoints.iter().map(|endpoint| series(Some(endpoint))).collect(),
-        latency_heat: heat(&of("http_req_duration", None)),
+        latency_heat: heat(frames, frames_a_step),
         quantile_error: RELATIVE_ERROR,
     })
-}
-
-/// Returns one figure of each step.
-fn of_steps(steps: &[Option<Step>], figure: impl Fn(&Step) -> f64) -> Vec<Option<f64>> {
-    steps.iter().map(|step| step.as_ref().map(|step| short(figure(step)))).collect()
 }
 
 /// Says whether a series is of the requests of `endpoint`.
@@ -75,26 +66,38 @@ fn frames_a_step(frames: &Frames) -> usize {
     nice.map_or(frames.steps_count().div_ceil(STEPS_MAX), |seconds| (seconds / frames.step_seconds as u64) as usize)
 }
 
+/// `endpoint`: none for all of them. `seconds`: of a step.
 fn timeline_series(
-    requests: &[Option<Step>],
-    failed: &[Option<Step>],
-    latency: &[Option<Step>],
+    frames: &Frames,
+    frames_a_step: usize,
+    endpoint: Option<&EndpointReport>,
     seconds: f64,
 ) -> TimelineSeries {
-    let quantile = |p: f64| of_steps(latency, |step| step.sketch.quantile(p).unwrap_or(f64::NAN));
+    let is_its = |series: &FrameSeries, metric: &str| {
+        series.key.metric == metric && endpoint.is_none_or(|endpoint| is_of(&series.key, endpoint))
+    };
+    let of = |metric: &str, figure: &dyn Fn(&Step) -> f64| {
+        frames.steps_together(frames_a_step, |series| is_its(series, metric), |step| short(figure(step)))
+    };
+    let quantiles = |step: &Step| [0.5, 0.95, 0.99].map(|p| short(step.sketch.quantile(p).unwrap_or(f64::NAN)));
+    let latency = frames.steps_together(frames_a_step, |series| is_its(series, "http_req_duration"), quantiles);
+    let [med_ms, p95_ms, p99_ms] =
+        [0, 1, 2].map(|which| latency.iter().map(|quantiles| quantiles.map(|quantiles| quantiles[which])).collect());
     TimelineSeries {
-        requests_per_second: of_steps(requests, |step| step.sum / seconds),
-        failed_requests_rate: of_steps(failed, Step::nonzero_rate),
-        med_ms: quantile(0.5),
-        p95_ms: quantile(0.95),
-        p99_ms: quantile(0.99),
+        requests_per_second: of("http_reqs", &|step| step.sum / seconds),
+        failed_requests_rate: of("http_req_failed", &Step::nonzero_rate),
+        med_ms,
+        p95_ms,
+        p99_ms,
     }
 }
 
 /// Spreads what was measured over buckets of equal ratio.
-fn heat(latency: &[Option<Step>]) -> Heat {
+fn heat(frames: &Frames, frames_a_step: usize) -> Heat {
+    let is_latency = |series: &FrameSeries| series.key.metric == "http_req_duration";
     let above_zero = |step: &Step| step.sketch.values().filter(|(ms, _)| *ms > 0.0).collect();
-    let steps: Vec<Vec<(f64, u64)>> = latency.iter().map(|step| step.as_ref().map_or(Vec::new(), above_zero)).collect();
+    let steps = frames.steps_together(frames_a_step, is_latency, above_zero);
+    let steps: Vec<Vec<(f64, u64)>> = steps.into_iter().map(Option::unwrap_or_default).collect();
     let values = || steps.iter().flatten().map(|(ms, _)| *ms);
     let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
     if most <= 0.0 {
