@@ -59,6 +59,8 @@ def main():
             "tidemark, file": lambda: timed([*analyze, str(asked.file)]),
             "tidemark, file, --no-store": lambda: timed([asked.tidemark, "analyze", "--no-store", str(asked.file)]),
             "tidemark, gzip": lambda: timed([*analyze, str(zipped)]),
+            # A file as stdin, and a pipe: there `cat` takes its part of the cores, too.
+            "tidemark, stdin < file": lambda: timed([*analyze, "-"], open(asked.file, "rb")),
             "tidemark, cat | stdin": lambda: timed([*analyze, "-"], subprocess.Popen(["cat", str(asked.file)], stdout=subprocess.PIPE).stdout),
         }
         if asked.no_duckdb:

@@ -27,7 +27,7 @@ const TABLE: &str = "samples";
 const METRIC_COLUMN: usize = 1;
 
 /// Rows of all metrics that wait for their row groups, about 24 bytes each.
-const WAITING_ROWS_MAX: usize = 1 << 20;
+const WAITING_ROWS_MAX: usize = 512 << 10;
 
 /// What the store calls the label of a sample.
 #[derive(Debug, Clone, Copy)]

@@ -18,7 +18,7 @@ use super::{Store, StoreError};
 const TABLE_GROUP_ROWS: usize = 32 << 10;
 
 /// Enough for a scan, few enough for the memory of some dozen metrics that wait for theirs.
-pub const ROW_GROUP_ROWS: usize = 128 << 10;
+pub const ROW_GROUP_ROWS: usize = 64 << 10;
 
 /// Returns how the samples are encoded.
 pub fn properties() -> WriterProperties {
@@ -30,6 +30,8 @@ fn builder() -> WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_compression(Compression::LZ4_RAW)
         .set_statistics_enabled(EnabledStatistics::Chunk)
+        // Where the pages lie serves only who knows what is in each: a long run's would only fill the memory.
+        .set_offset_index_disabled(true)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         // Measured values hardly repeat and ids are short: only of texts a dictionary is worth its time.
         .set_dictionary_enabled(false)
