@@ -184,6 +184,8 @@ impl CsvBlocks {
             let outcome = match end {
                 RowEnd::None => {
                     self.ended = true;
+                    // A last line without its end is a line as well.
+                    self.rows.lines_skipped += u64::from(self.rows.ends_within_a_line);
                     break;
                 }
                 RowEnd::TooLong { bytes } => {
@@ -200,10 +202,6 @@ impl CsvBlocks {
             };
             if let Err(reason) = outcome {
                 block.reject(line, reason);
-            }
-            if self.rows.is_at_end() {
-                // A last line without its end is a line as well.
-                self.rows.lines_skipped += 1;
             }
         }
         self.truncated |= self.ended && self.rows.failure.is_some();
@@ -495,6 +493,8 @@ struct Rows {
     unread: std::ops::Range<usize>,
     bytes_read: u64,
     at_end: bool,
+    /// As far as it was read: rows may be ended by CR alone.
+    ends_within_a_line: bool,
     failure: Option<io::Error>,
     fields: Vec<u8>,
     ends: Vec<usize>,
@@ -515,6 +515,7 @@ impl Rows {
             unread: 0..0,
             bytes_read: 0,
             at_end: false,
+            ends_within_a_line: false,
             failure: None,
             fields: vec![0; 4 << 10],
             ends: vec![0; COLUMNS_MAX],
@@ -549,11 +550,6 @@ impl Rows {
     /// The line that would be read next, from 1.
     fn line(&self) -> u64 {
         self.parser.line() + self.lines_skipped
-    }
-
-    /// Says whether the last row was ended by the end of the input.
-    fn is_at_end(&self) -> bool {
-        self.unread.is_empty() && self.at_end
     }
 
     /// Says whether all that came is parsed, and the next row has to be waited for.
@@ -635,6 +631,9 @@ impl Rows {
                 self.unread = 0..bytes;
                 self.bytes_read += bytes as u64;
                 self.at_end = bytes == 0;
+                if let Some(last) = self.buffer[..bytes].last() {
+                    self.ends_within_a_line = *last != b'\n';
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return false,
             Err(error) => {

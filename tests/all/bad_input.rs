@@ -256,6 +256,10 @@ fn a_last_row_without_its_line_end_is_counted() {
     let report = analyze_bytes(format!("{header}http_reqs,1790000000,1,200\nhttp_reqs,17900").as_bytes());
     assert_eq!((&source(&report)["lines_read"], &source(&report)["lines_rejected"]), (&3.into(), &1.into()));
     assert!(is_rejected(&report, 3, "cut row: 2 of 4 fields"), "{}", source(&report));
+    // A CR ends a row, but no line.
+    let report = analyze_bytes(format!("{header}http_reqs,1790000000,1,200\nhttp_reqs,1790000000\r").as_bytes());
+    assert_eq!((&source(&report)["lines_read"], &source(&report)["lines_rejected"]), (&3.into(), &1.into()));
+    assert!(is_rejected(&report, 3, "2 fields, where the header has 4"), "{}", source(&report));
 }
 
 #[test]

@@ -33,14 +33,13 @@ impl Read for Drip {
 fn read(bytes: &[u8], at_most: usize) -> Option<Outcome> {
     let mut blocks = CsvBlocks::start(Box::new(Drip { bytes: Cursor::new(bytes.to_vec()), at_most })).ok()?;
     let (mut labels, mut rows, mut lines, mut rejected) = (Vec::new(), Vec::new(), 0, 0);
+    let mut rejected_lines = Vec::new();
     while let Some(block) = blocks.next_block() {
         if block.labels_begin_anew {
             labels.clear();
         }
         labels.extend(block.new_labels.iter().cloned());
-        for rejection in &block.rejections {
-            assert!((1..=block.lines_count).contains(&rejection.line), "{rejection:?} of {} lines", block.lines_count);
-        }
+        rejected_lines.extend(block.rejections.iter().map(|rejection| lines + rejection.line));
         lines += block.lines_count;
         rejected += block.rejections_count;
         let mut metadata = block.metadata.iter().peekable();
@@ -56,6 +55,7 @@ fn read(bytes: &[u8], at_most: usize) -> Option<Outcome> {
         assert!(metadata.next().is_none(), "metadata of a row that is not there");
     }
     assert!(blocks.next_block().is_none(), "the end is the end");
+    assert!(rejected_lines.iter().all(|line| (1..=lines).contains(line)), "{rejected_lines:?} of {lines} lines");
     Some(Outcome { rows, lines, rejected, truncated: blocks.truncated() })
 }
 
