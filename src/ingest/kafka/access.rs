@@ -1,14 +1,20 @@
 //! How brokers are reached: addresses, TLS, and who one is.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::client::{Client, ClientContext};
-use rdkafka::error::KafkaError;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 
 /// Brokers that do not answer within this are away.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long one question waits, so that what is wrong for good is told sooner.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// How passwords are told to a broker. Without TLS, `Plain` sends them readably.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +69,11 @@ pub struct Access {
 pub enum AccessError {
     #[error("the brokers or the options for them are wrong")]
     Options(#[source] Box<KafkaError>),
-    #[error("failed to ask the brokers {brokers} for topic {topic}: is the address right, and a broker running?")]
+    #[error("failed to ask the brokers {brokers} for topic {topic}: {reason}")]
     Unreachable {
         brokers: String,
         topic: String,
+        reason: String,
         #[source]
         cause: Box<KafkaError>,
     },
@@ -111,13 +118,65 @@ impl Access {
         client
     }
 
-    /// Asks for a topic, so that a wrong address or name is told at once.
-    pub(super) fn check_topic<C: ClientContext>(&self, topic: &str, client: &Client<C>) -> Result<(), AccessError> {
+    /// Asks for a topic, so that a wrong address, name or password is told at once, and not tried again for ever.
+    pub(super) fn check_topic(&self, topic: &str) -> Result<(), AccessError> {
+        let asking: BaseProducer<Asking> =
+            self.client().create_with_context(Asking::default()).map_err(AccessError::options)?;
         let (brokers, named) = (self.brokers.clone(), topic.to_owned());
-        match client.fetch_metadata(Some(topic), ANSWER_WITHIN) {
-            Ok(metadata) if metadata.topics().first().is_some_and(|topic| topic.error().is_none()) => Ok(()),
-            Ok(_) => Err(AccessError::NoTopic { brokers, topic: named }),
-            Err(cause) => Err(AccessError::Unreachable { brokers, topic: named, cause: Box::new(cause) }),
+        let until = Instant::now() + ANSWER_WITHIN;
+        loop {
+            match asking.client().fetch_metadata(Some(topic), ASKED_AGAIN_AFTER) {
+                Ok(metadata) if metadata.topics().first().is_some_and(|topic| topic.error().is_none()) => return Ok(()),
+                Ok(_) => return Err(AccessError::NoTopic { brokers, topic: named }),
+                Err(cause) => {
+                    // What the brokers were in trouble with is told by the events.
+                    asking.poll(Duration::ZERO);
+                    let trouble = asking.context().trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let is_final = trouble.as_ref().is_some_and(|trouble| trouble.is_final);
+                    if is_final || Instant::now() >= until {
+                        let reason = trouble.map_or_else(|| UNREACHABLE.to_owned(), |trouble| trouble.reason);
+                        return Err(AccessError::Unreachable { brokers, topic: named, reason, cause: Box::new(cause) });
+                    }
+                }
+            }
         }
     }
+}
+
+const UNREACHABLE: &str = "is the address right, and a broker running?";
+
+/// What the brokers were in trouble with last.
+#[derive(Debug)]
+struct Trouble {
+    reason: String,
+    /// It will be the same the next time.
+    is_final: bool,
+}
+
+/// Remembers why brokers cannot be reached.
+#[derive(Debug, Default)]
+struct Asking {
+    trouble: Mutex<Option<Trouble>>,
+}
+
+impl ClientContext for Asking {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        let is_final = matches!(code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL));
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        // That all brokers are down says less than why.
+        if code != Some(RDKafkaErrorCode::AllBrokersDown) && !trouble.as_ref().is_some_and(|trouble| trouble.is_final) {
+            *trouble = Some(Trouble { reason: reason.to_owned(), is_final });
+        }
+    }
+}
+
+impl ProducerContext for Asking {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }

@@ -157,6 +157,7 @@ impl Member {
         (group, name): (&str, Option<&str>),
         owner: Owner,
     ) -> Result<Member, AccessError> {
+        access.check_topic(topic)?;
         let high = Arc::<Mutex<BTreeMap<i32, i64>>>::default();
         let context = Group { topic: topic.to_owned(), owner, high: high.clone() };
         let mut client = access.client();
@@ -178,7 +179,6 @@ impl Member {
         }
         let consumer: BaseConsumer<Group> = client.create_with_context(context).map_err(AccessError::options)?;
         let member = Member { consumer, topic: topic.to_owned(), high };
-        access.check_topic(topic, member.consumer.client())?;
         member.consumer.subscribe(&[topic]).map_err(AccessError::options)?;
         Ok(member)
     }

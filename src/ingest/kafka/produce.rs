@@ -110,6 +110,7 @@ pub struct Producer {
 impl Producer {
     /// Asks for the topic first, so that a wrong address is told at once.
     pub fn start(access: &Access, topic: &str) -> Result<Producer, AccessError> {
+        access.check_topic(topic)?;
         let mut client = access.client();
         client
             .set("enable.idempotence", "true")
@@ -122,7 +123,6 @@ impl Producer {
             .set("queue.buffering.max.kbytes", WAITING_KILOBYTES);
         let producer: BaseProducer<Deliveries> =
             client.create_with_context(Deliveries::default()).map_err(AccessError::options)?;
-        access.check_topic(topic, producer.client())?;
         Ok(Producer { producer, topic: topic.to_owned() })
     }
 
@@ -175,10 +175,10 @@ pub struct Publisher {
 impl Publisher {
     /// Asks for the topic first, so that a wrong name is told at once.
     pub fn start(access: &Access, topic: &str) -> Result<Publisher, AccessError> {
+        access.check_topic(topic)?;
         let mut client = access.client();
         client.set("enable.idempotence", "true").set("compression.type", COMPRESSION);
         let producer: BaseProducer = client.create().map_err(AccessError::options)?;
-        access.check_topic(topic, producer.client())?;
         Ok(Publisher { producer, topic: topic.to_owned() })
     }
 

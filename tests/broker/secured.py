@@ -1,0 +1,196 @@
+"""A true Kafka that encrypts and asks who one is: forward and stream over every way in, and what is said where there is none.
+
+    python3 tests/broker/secured.py TIDEMARK
+
+Starts a broker of its own, with the Kafka that ../shared/stack/kafka installed, on ports that are free; needs java and openssl.
+Prints one line for each way in, and ends with 1 when one was not as it should be.
+"""
+
+import gzip
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+DATA = pathlib.Path(__file__).parents[2] / "data"
+HOME = pathlib.Path(os.environ.get("TIDEMARK_STACK", pathlib.Path.home() / ".cache" / "tidemark-stack"))
+LIBRARIES = HOME / "kafka" / "libs"
+LOGGING = pathlib.Path(__file__).parents[3] / "shared" / "stack" / "kafka" / "log4j2.yaml"
+FILE = DATA / "checkout" / "k6.json.gz"
+PASSWORD = "correct horse"
+BROKER_WITHIN_SECONDS = 60
+LISTENERS = ["SSL", "SASL_SSL", "SASL_PLAINTEXT"]
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def certificates(folder):
+    """An authority, a broker and a client that it vouches for, and an authority that nobody knows."""
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, cwd=folder)
+
+    for name in ("authority", "stranger"):
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}", "-keyout", f"{name}.key",
+                "-out", f"{name}.pem")
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    for name in ("broker", "client"):
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        openssl("x509", "-req", "-days", "2", "-in", f"{name}.csr", "-CA", "authority.pem", "-CAkey", "authority.key",
+                "-CAcreateserial", "-extfile", "names", "-out", f"{name}.pem")
+    (folder / "broker-both.pem").write_text((folder / "broker.key").read_text() + (folder / "broker.pem").read_text())
+
+
+def start_broker(folder, ports, controller):
+    plain = f'org.apache.kafka.common.security.plain.PlainLoginModule required username="broker" password="{PASSWORD}" ' \
+        f'user_broker="{PASSWORD}" user_tidemark="{PASSWORD}";'
+    scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    logins = [f"listener.name.{name.lower()}.plain.sasl.jaas.config={plain}\n"
+              f"listener.name.{name.lower()}.scram-sha-256.sasl.jaas.config={scram}\n"
+              f"listener.name.{name.lower()}.scram-sha-512.sasl.jaas.config={scram}\n"
+              for name in LISTENERS if name.startswith("SASL")]
+    addresses = [f"{name}://127.0.0.1:{port}" for name, port in zip(LISTENERS, ports)]
+    inside = f"INSIDE://127.0.0.1:{ports[-1]}"
+    kinds = ",".join(f"{name}:{name}" for name in LISTENERS)
+    properties = folder / "server.properties"
+    properties.write_text(f"""process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+listeners={",".join([*addresses, inside])},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={",".join([*addresses, inside])}
+listener.security.protocol.map={kinds},INSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=INSIDE
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/broker-both.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={folder}/authority.pem
+listener.name.ssl.ssl.client.auth=required
+log.dirs={folder}/data
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=2
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+{"".join(logins)}""")
+    java = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Dlog4j2.configurationFile={LOGGING}", "-cp", f"{LIBRARIES}/*"]
+    scrams = [f"{mechanism}=[name=tidemark,password={PASSWORD}]" for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")]
+    added = [part for scram in scrams for part in ("--add-scram", scram)]
+    subprocess.run([*java, "kafka.tools.StorageTool", "format", "--cluster-id", "tidemarkSecuredKafk00", "--config", properties,
+                    *added], check=True, capture_output=True)
+    log = open(folder / "log", "wb")
+    broker = subprocess.Popen([*java, "kafka.Kafka", properties], stdout=log, stderr=log)
+    until = time.monotonic() + BROKER_WITHIN_SECONDS
+    while "Kafka Server started" not in (folder / "log").read_text():
+        if time.monotonic() > until or broker.poll() is not None:
+            sys.exit(f"the broker did not start: {(folder / 'log').read_text()[-2000:]}")
+        time.sleep(0.2)
+    subprocess.run([*java, "org.apache.kafka.tools.TopicCommand", "--bootstrap-server", f"127.0.0.1:{ports[-1]}", "--create",
+                    "--topic", "k6", "--partitions", "2"], check=True, capture_output=True)
+    return broker
+
+
+def comparable(report):
+    for source in report["run"]["sources"]:
+        for field in ("name", "kind", "bytes", "sha256"):
+            source.pop(field, None)
+    return report
+
+
+def through(tidemark, folder, name, way, environment, expected):
+    store = folder / f"store-{name}"
+    forward = [tidemark, "forward", *way, "--run-id", name, str(FILE)]
+    # The topic holds the runs of the other ways as well: each was read as often as there were ways.
+    stream = [tidemark, "stream", *way, "--group", name, "--store", str(store), "--until-idle"]
+    for command in (forward, stream):
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        if ended.returncode != 0:
+            return f"{command[1]} ended with {ended.returncode}: {ended.stderr.strip()[-300:]}"
+    said = subprocess.run([tidemark, "report", "last", "--store", store, "--format", "json"], capture_output=True)
+    return None if comparable(json.loads(said.stdout)) == expected else "another report than that of the file"
+
+
+def refused(tidemark, way, environment, words):
+    forward = [tidemark, "forward", *way, "--run-id", "nobody", str(FILE)]
+    began = time.monotonic()
+    ended = subprocess.run(forward, env=environment, capture_output=True, text=True, timeout=120)
+    seconds = time.monotonic() - began
+    if ended.returncode == 0 or not all(word in ended.stderr for word in words) or PASSWORD in ended.stderr:
+        return f"ended with {ended.returncode} after {seconds:.1f} s: {ended.stderr.strip()[-600:]}"
+    print(f"    after {seconds:.1f} s: {ended.stderr.strip().splitlines()[-1][:200]}")
+    return None
+
+
+def main():
+    tidemark = sys.argv[1]
+    folder = pathlib.Path(tempfile.mkdtemp())
+    *ports, controller = free_ports(len(LISTENERS) + 2)
+    certificates(folder)
+    broker = start_broker(folder, ports, controller)
+    failed = 0
+    try:
+        address = {name: f"localhost:{port}" for name, port in zip(LISTENERS, ports)}
+        authority = ["--tls-ca", str(folder / "authority.pem")]
+        certificate = ["--tls-certificate", str(folder / "client.pem"), "--tls-key", str(folder / "client.key")]
+        password_file = folder / "password"
+        password_file.write_text(PASSWORD + "\n")
+        by_file = ["--sasl-password-file", str(password_file)]
+        user = ["--sasl-user", "tidemark"]
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("TIDEMARK_")}
+        known = {**plain, "TIDEMARK_KAFKA_PASSWORD": PASSWORD}
+        wrong = {**plain, "TIDEMARK_KAFKA_PASSWORD": "battery staple"}
+        batch = [tidemark, "analyze", FILE, "--store", folder / "batch", "--format", "json"]
+        expected = comparable(json.loads(subprocess.run(batch, capture_output=True).stdout))
+
+        def way(listener, *options):
+            return ["--brokers", address[listener], *options]
+
+        ways = {
+            "certificate": (way("SSL", *authority, *certificate), plain),
+            "tls-plain": (way("SASL_SSL", *authority, *user), known),
+            "tls-scram-256": (way("SASL_SSL", *authority, *user, "--sasl-mechanism", "scram-sha-256"), known),
+            "tls-scram-512": (way("SASL_SSL", *authority, *user, *by_file, "--sasl-mechanism", "scram-sha-512"), plain),
+            "scram-256": (way("SASL_PLAINTEXT", *user, "--sasl-mechanism", "scram-sha-256"), known),
+            "plain": (way("SASL_PLAINTEXT", *user), known),
+        }
+        for name, (options, environment) in ways.items():
+            wrong_with_it = through(tidemark, folder, name, options, environment, expected)
+            failed += wrong_with_it is not None
+            print(f"{name}: {wrong_with_it or 'the same report'}", flush=True)
+        stranger = ["--tls-ca", str(folder / "stranger.pem")]
+        nowhere = {
+            "wrong password": (way("SASL_SSL", *authority, *user), wrong, ["uthentication"]),
+            "wrong password, scram": (way("SASL_PLAINTEXT", *user, "--sasl-mechanism", "scram-sha-512"), wrong, ["uthentication"]),
+            "unknown authority": (way("SASL_SSL", *stranger, *user), known, ["certificate"]),
+            "no certificate": (way("SSL", *authority), plain, ["certificate"]),
+            "no password": (way("SASL_SSL", *authority, *user), plain, ["TIDEMARK_KAFKA_PASSWORD"]),
+            "plaintext to TLS": (way("SSL"), plain, ["localhost"]),
+        }
+        for name, (options, environment, words) in nowhere.items():
+            wrong_with_it = refused(tidemark, options, environment, words)
+            failed += wrong_with_it is not None
+            print(f"{name}: {wrong_with_it or 'told'}", flush=True)
+    finally:
+        broker.terminate()
+        broker.wait()
+        shutil.rmtree(folder)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
