@@ -13,6 +13,8 @@ use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 
 /// Brokers that do not answer within this are away.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// A broker may not know yet of a topic that was made just now.
+const TOPIC_WITHIN: Duration = Duration::from_secs(2);
 /// How long one question waits, so that what is wrong for good is told sooner.
 const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -123,17 +125,18 @@ impl Access {
         let asking: BaseProducer<Asking> =
             self.client().create_with_context(Asking::default()).map_err(AccessError::options)?;
         let (brokers, named) = (self.brokers.clone(), topic.to_owned());
-        let until = Instant::now() + ANSWER_WITHIN;
+        let began = Instant::now();
         loop {
             match asking.client().fetch_metadata(Some(topic), ASKED_AGAIN_AFTER) {
                 Ok(metadata) if metadata.topics().first().is_some_and(|topic| topic.error().is_none()) => return Ok(()),
-                Ok(_) => return Err(AccessError::NoTopic { brokers, topic: named }),
+                Ok(_) if began.elapsed() >= TOPIC_WITHIN => return Err(AccessError::NoTopic { brokers, topic: named }),
+                Ok(_) => std::thread::sleep(ASKED_AGAIN_AFTER / 10),
                 Err(cause) => {
                     // What the brokers were in trouble with is told by the events.
                     asking.poll(Duration::ZERO);
                     let trouble = asking.context().trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
                     let is_final = trouble.as_ref().is_some_and(|trouble| trouble.is_final);
-                    if is_final || Instant::now() >= until {
+                    if is_final || began.elapsed() >= ANSWER_WITHIN {
                         let reason = trouble.map_or_else(|| UNREACHABLE.to_owned(), |trouble| trouble.reason);
                         return Err(AccessError::Unreachable { brokers, topic: named, reason, cause: Box::new(cause) });
                     }
