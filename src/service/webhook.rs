@@ -19,19 +19,23 @@ const K6_STATUS: &str = "/v1/status";
 
 /// Posts each message until there are no more; one that is refused is tried again, then given up and logged.
 pub fn post_all(address: Url, messages: &Messages) -> std::io::Result<JoinHandle<()>> {
-    for_each(messages, move |client, message| client.post(address.clone()).body(message.to_owned()))
+    let given_up = "a message was given up by the webhook";
+    for_each(messages, given_up, move |client, message| client.post(address.clone()).body(message.to_owned()))
 }
 
 /// Asks for the end of a test with each message: k6 by its own API, where the address is that, or whoever takes a POST.
 pub fn abort_all(address: Url, messages: &Messages) -> std::io::Result<JoinHandle<()>> {
     if address.path() == K6_STATUS {
-        return for_each(messages, move |client, _| client.patch(address.clone()).body(K6_STOP));
+        let given_up = "k6 was not asked to end: it listens only when it was started with --address";
+        return for_each(messages, given_up, move |client, _| client.patch(address.clone()).body(K6_STOP));
     }
     post_all(address, messages)
 }
 
+/// `given_up`: what is logged of a message that nobody took.
 fn for_each(
     messages: &Messages,
+    given_up: &'static str,
     request: impl Fn(&Client, &str) -> RequestBuilder + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     let listener = messages.listen();
@@ -41,7 +45,7 @@ fn for_each(
     thread.spawn(move || {
         loop {
             match listener.next(WAKES_EVERY) {
-                Heard::Message(message) => runtime.block_on(send(|| request(&client, &message))),
+                Heard::Message(message) => runtime.block_on(send(given_up, || request(&client, &message))),
                 Heard::Lost(count) => tracing::warn!(count, "messages were lost: the webhook is too slow"),
                 Heard::Nothing => {}
                 Heard::End => return,
@@ -50,7 +54,7 @@ fn for_each(
     })
 }
 
-async fn send(request: impl Fn() -> RequestBuilder) {
+async fn send(given_up: &str, request: impl Fn() -> RequestBuilder) {
     let mut wait = TRIED_AGAIN_AFTER;
     for attempt in 1..=TRIES {
         let request = request().header("content-type", "application/json");
@@ -61,7 +65,7 @@ async fn send(request: impl Fn() -> RequestBuilder) {
         };
         let is_final = failure.status().is_some_and(|status| status.is_client_error() && status.as_u16() != 429);
         if is_final || attempt == TRIES {
-            tracing::warn!(error = %failure, "a message was given up by the webhook");
+            tracing::warn!(error = %failure, "{given_up}");
             return;
         }
         tokio::time::sleep(wait).await;

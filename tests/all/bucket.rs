@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::front_door::{data, tidemark};
 use crate::store_faults::skipped;
 
-struct Server {
+pub struct Server {
     child: Child,
     port: u16,
     root: tempfile::TempDir,
@@ -18,7 +18,7 @@ struct Server {
 
 impl Server {
     /// None where there is no such server.
-    fn start() -> Option<Server> {
+    pub fn start() -> Option<Server> {
         let Some(program) = std::env::var_os("TIDEMARK_S3_SERVER") else {
             skipped("a store in a bucket: TIDEMARK_S3_SERVER names no s3s-fs");
             return None;
@@ -43,16 +43,19 @@ impl Server {
     }
 
     fn run(&self, folder: &Path, arguments: &[&str]) -> Output {
-        tidemark(folder)
-            .args(arguments)
-            .env("TIDEMARK_STORE", "s3://results/perf/tidemark")
-            .env("AWS_ACCESS_KEY_ID", "key")
-            .env("AWS_SECRET_ACCESS_KEY", "secret")
-            .env("AWS_REGION", "eu-central-1")
-            .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port))
-            .env("AWS_ALLOW_HTTP", "true")
-            .output()
-            .unwrap()
+        tidemark(folder).args(arguments).envs(self.environment()).output().unwrap()
+    }
+
+    /// Makes a folder in the bucket the store of a command.
+    pub fn environment(&self) -> [(&'static str, String); 6] {
+        [
+            ("TIDEMARK_STORE", "s3://results/perf/tidemark".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "key".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
+            ("AWS_REGION", "eu-central-1".to_owned()),
+            ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port)),
+            ("AWS_ALLOW_HTTP", "true".to_owned()),
+        ]
     }
 
     /// Names of the objects below `perf/tidemark/`.

@@ -19,6 +19,7 @@ use tidemark::ingest::kafka::record::headers;
 use tidemark::model::stream::{About, PodEnd};
 use tidemark::store::spool::{Spool, SpoolState};
 
+use crate::bucket;
 use crate::compared::Random;
 use crate::front_door::{data, json, tidemark};
 use crate::store_faults::{SmallDisk, skipped};
@@ -284,6 +285,37 @@ fn the_pods_of_a_run_meet_in_one_report() {
     let said: Vec<String> = consumers.map(|consumer| ends(consumer, Duration::from_secs(60))).into();
     let reported: usize = said.iter().map(|said| said.matches("run_reported").count()).sum();
     assert_eq!(reported, 1, "{said:?}");
+    assert_same_as_batch(folder.path(), &files, &["--k6-exit-code", "0"]);
+}
+
+#[test]
+#[ignore = "needs ../shared/stack"]
+fn a_store_in_a_bucket_is_shared_by_consumers_that_die() {
+    let Some(server) = bucket::Server::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = Topic::new("bucket", 3);
+    let files: Vec<PathBuf> = (1..=3).map(|pod| data(&format!("pods/k6-{pod}.json.gz"))).collect();
+    let in_the_bucket = || {
+        let mut stream = topic.command(folder.path(), "stream");
+        stream.args(["--quiet-seconds", "5", "--commit-seconds", "0.2", "--until-idle"]).envs(server.environment());
+        stream
+    };
+    let mut dying = started(&mut in_the_bucket());
+    let mut forward = topic.command(folder.path(), "forward");
+    ends(started(forward.args(["--k6-exit-code", "0"]).args(&files)), Duration::from_secs(60));
+    std::thread::sleep(Duration::from_millis(500));
+    dying.kill().unwrap();
+    dying.wait().unwrap();
+    for consumer in [(); 2].map(|()| started(&mut in_the_bucket())) {
+        ends(consumer, Duration::from_secs(120));
+    }
+    let exported = folder.path().join("run.tmk");
+    let export = tidemark(folder.path()).args(["export", "last"]).envs(server.environment()).output().unwrap();
+    assert!(export.status.success(), "{}", String::from_utf8_lossy(&export.stderr));
+    std::fs::write(&exported, export.stdout).unwrap();
+    let mut import = tidemark(folder.path());
+    let import = import.arg("import").arg(&exported).args(["--store", "store"]).output().unwrap();
+    assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
     assert_same_as_batch(folder.path(), &files, &["--k6-exit-code", "0"]);
 }
 
