@@ -1,6 +1,8 @@
-"""A true Kafka that encrypts and asks who one is: forward and stream over every way in, and what is said where there is none.
+"""A true Kafka of its own: it encrypts and asks who one is, and at last keeps a batch that nobody can unpack.
 
-    python3 tests/broker/secured.py TIDEMARK
+    python3 tests/broker/own_broker.py TIDEMARK
+
+Forward and stream go over every way in; where there is none, that is told. The batch is stepped over, and the rest is judged.
 
 Starts a broker of its own, with the Kafka that ../shared/stack/kafka installed, on ports that are free; needs java and openssl.
 Prints one line for each way in, and ends with 1 when one was not as it should be.
@@ -12,6 +14,7 @@ import os
 import pathlib
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -24,6 +27,8 @@ LOGGING = pathlib.Path(__file__).parents[3] / "shared" / "stack" / "kafka" / "lo
 FILE = DATA / "checkout" / "k6.json.gz"
 PASSWORD = "correct horse"
 BROKER_WITHIN_SECONDS = 60
+JAVA = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Dlog4j2.configurationFile={LOGGING}",
+        "-cp", f"{LIBRARIES}/*"]
 LISTENERS = ["SSL", "SASL_SSL", "SASL_PLAINTEXT"]
 
 
@@ -88,20 +93,24 @@ transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
 {"".join(logins)}""")
-    java = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Dlog4j2.configurationFile={LOGGING}", "-cp", f"{LIBRARIES}/*"]
     scrams = [f"{mechanism}=[name=tidemark,password={PASSWORD}]" for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")]
     added = [part for scram in scrams for part in ("--add-scram", scram)]
-    subprocess.run([*java, "kafka.tools.StorageTool", "format", "--cluster-id", "tidemarkSecuredKafk00", "--config", properties,
+    subprocess.run([*JAVA, "kafka.tools.StorageTool", "format", "--cluster-id", "tidemarkSecuredKafk00", "--config", properties,
                     *added], check=True, capture_output=True)
+    broker = run_broker(folder)
+    subprocess.run([*JAVA, "org.apache.kafka.tools.TopicCommand", "--bootstrap-server", f"127.0.0.1:{ports[-1]}", "--create",
+                    "--topic", "k6", "--partitions", "2"], check=True, capture_output=True)
+    return broker
+
+
+def run_broker(folder):
     log = open(folder / "log", "wb")
-    broker = subprocess.Popen([*java, "kafka.Kafka", properties], stdout=log, stderr=log)
+    broker = subprocess.Popen([*JAVA, "kafka.Kafka", folder / "server.properties"], stdout=log, stderr=log)
     until = time.monotonic() + BROKER_WITHIN_SECONDS
     while "Kafka Server started" not in (folder / "log").read_text():
         if time.monotonic() > until or broker.poll() is not None:
             sys.exit(f"the broker did not start: {(folder / 'log').read_text()[-2000:]}")
         time.sleep(0.2)
-    subprocess.run([*java, "org.apache.kafka.tools.TopicCommand", "--bootstrap-server", f"127.0.0.1:{ports[-1]}", "--create",
-                    "--topic", "k6", "--partitions", "2"], check=True, capture_output=True)
     return broker
 
 
@@ -134,6 +143,40 @@ def refused(tidemark, way, environment, words):
         return f"ended with {ended.returncode} after {seconds:.1f} s: {ended.stderr.strip()[-600:]}"
     print(f"    after {seconds:.1f} s: {ended.stderr.strip().splitlines()[-1][:200]}")
     return None
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def make_unreadable(folder):
+    """Gives the second batch of a partition a compression that does not exist: no broker takes such a batch from a client."""
+    logs = (folder / "data").glob("k6-*/*.log")
+    log = max(logs, key=lambda path: path.stat().st_size)
+    data = bytearray(log.read_bytes())
+    # Of the first batch: base offset, then its length behind these twelve bytes.
+    second = 12 + struct.unpack_from(">qi", data, 0)[1]
+    end = second + 12 + struct.unpack_from(">i", data, second + 8)[0]
+    attributes = second + 21
+    struct.pack_into(">h", data, attributes, struct.unpack_from(">h", data, attributes)[0] & ~7 | 6)
+    struct.pack_into(">I", data, second + 17, crc32c(data[attributes:end]))
+    log.write_bytes(data)
+
+
+def stepped_over(tidemark, folder, way, environment, runs):
+    store = str(folder / "store-unreadable")
+    stream = [tidemark, "stream", *way, "--group", "unreadable", "--store", store, "--quiet-seconds", "5", "--until-idle"]
+    ended = subprocess.run(stream, env=environment, capture_output=True, text=True, timeout=120)
+    reported = [event for event in map(json.loads, ended.stdout.splitlines()) if event["event"] == "run_reported"]
+    whole = sum(not event["partial"] for event in reported)
+    if ended.returncode == 0 and (len(reported), whole) == (runs, runs - 1) and "cannot be read" in ended.stderr:
+        return None
+    return f"ended with {ended.returncode}, {len(reported)} of {runs} runs, {whole} whole: {ended.stderr.strip()[-600:]}"
 
 
 def main():
@@ -185,6 +228,13 @@ def main():
             wrong_with_it = refused(tidemark, options, environment, words)
             failed += wrong_with_it is not None
             print(f"{name}: {wrong_with_it or 'told'}", flush=True)
+        broker.terminate()
+        broker.wait()
+        make_unreadable(folder)
+        broker = run_broker(folder)
+        wrong_with_it = stepped_over(tidemark, folder, way("SASL_PLAINTEXT", *user), known, len(ways))
+        failed += wrong_with_it is not None
+        print(f"a batch that nobody can unpack: {wrong_with_it or 'stepped over, the other runs are whole'}", flush=True)
     finally:
         broker.terminate()
         broker.wait()
