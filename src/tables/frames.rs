@@ -177,8 +177,12 @@ impl Frames {
 
     /// Calls `look` with the frames as they are with `windows` as well, of the given series; afterwards they are as before.
     ///
-    /// A copy would double their memory. The bounds are kept but for what is open.
+    /// A copy would double their memory. What is open may go beyond the bounds, but for the number of steps: a clock that
+    /// jumps makes the steps longer now, and not when its window is closed.
     pub fn with_open<T>(&mut self, windows: &[(Window, &SeriesKey)], look: impl FnOnce(&Frames) -> T) -> T {
+        while self.span_with(windows) >= STEPS_MAX {
+            self.coarsen();
+        }
         let extent = self.extent;
         let mut before = Vec::new();
         for (window, key) in windows {
@@ -199,6 +203,15 @@ impl Frames {
         }
         self.extent = extent;
         seen
+    }
+
+    /// Returns how far the last step would be from the first.
+    fn span_with(&self, windows: &[(Window, &SeriesKey)]) -> i64 {
+        let steps = windows.iter().map(|(window, _)| self.step_of(window));
+        let (first, last) = steps.fold((self.extent.first_step, self.extent.last_step), |(first, last), step| {
+            (first.min(step), last.max(step))
+        });
+        last.saturating_sub(first)
     }
 
     fn step_of(&self, window: &Window) -> i64 {
@@ -422,6 +435,18 @@ mod tests {
         let seen = frames.with_open(&open, counts);
         assert_eq!(seen, [Some((3, 10.0)), Some((1, 3.0)), Some((1, 5.0)), Some((1, 1.0))]);
         assert_eq!((counts(&frames), frames.extent), before);
+    }
+
+    #[test]
+    fn an_open_window_of_a_clock_that_jumps_ends() {
+        let latency = key("http_req_duration", None);
+        let mut frames = Frames::default();
+        frames.add(&window(10, 0, &[1.0]), &latency);
+        let open = [(window(9_000_000_000, 0, &[2.0]), &latency)];
+        let seen = frames.with_open(&open, |frames| frames.steps_together(1, |_| true, |_| ()).len() as i64);
+        assert!((2..=STEPS_MAX).contains(&seen), "{seen}");
+        assert_eq!(frames.with_open(&[], Frames::steps_count), 1);
+        assert_eq!(Frames::default().with_open(&[], Frames::steps_count), 0);
     }
 
     #[test]
