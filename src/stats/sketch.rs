@@ -45,11 +45,6 @@ impl Sketch {
         self.merge_counts(counts.len(), || Ok(counts.next())).expect("only bytes may be no sketch");
     }
 
-    /// Makes it empty, and keeps its memory.
-    pub fn clear(&mut self) {
-        self.counts.clear();
-    }
-
     /// Adds what `next` gives until it gives none: by bucket, ascending, about `length` of them.
     fn merge_counts(
         &mut self,

@@ -92,12 +92,6 @@ impl Step {
         self.sketch.merge_bytes(&frame.sketch).expect("a frame's sketch was checked when it came");
     }
 
-    /// Makes it empty, and keeps its memory.
-    fn clear(&mut self) {
-        self.sketch.clear();
-        *self = Step { sketch: std::mem::take(&mut self.sketch), ..Step::default() };
-    }
-
     /// Adds what other series have in the same step.
     pub fn merge(&mut self, other: &Step) {
         self.count += other.count;
@@ -314,11 +308,9 @@ impl Frames {
         mut each: impl FnMut(usize, Option<&Step>),
     ) {
         let mut rest: Vec<&[(i64, Frame)]> = series.into_iter().map(|series| series.frames.as_slice()).collect();
-        let mut sum = Step::default();
         for step in 0..self.steps_count().div_ceil(frames_a_step) {
             let until = self.extent.first_step + ((step + 1) * frames_a_step) as i64;
-            sum.clear();
-            let mut has_frames = false;
+            let (mut sum, mut has_frames) = (Step::default(), false);
             for rest in &mut rest {
                 while let Some(((at, frame), later)) = rest.split_first()
                     && *at < until
