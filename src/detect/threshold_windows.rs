@@ -46,21 +46,17 @@ fn course(threshold: &ThresholdReport, metrics: &[MetricReport], frames: &Frames
     let time = |step: usize| frames.time(step);
     let mut windows: Vec<(usize, usize, f64)> = Vec::new();
     let (mut from, mut sum) = (0, Step::default());
-    let mut has_values = true;
     frames.each_step(1, frames.series().iter().filter(|series| is_its(&series.key)), |index, step| {
         if let Some(step) = step {
             sum.merge(step);
         }
         let is_long = (index + 1 - from) as i64 * frames.step_seconds >= WINDOW_SECONDS_MIN;
         if is_long && sum.count as f64 >= samples_min {
-            match value(&sum, expression.aggregation) {
-                Some(value) => windows.push((from, index + 1, value)),
-                None => has_values = false,
-            }
+            windows.extend(value(&sum, expression.aggregation).map(|value| (from, index + 1, value)));
             (from, sum) = (index + 1, Step::default());
         }
     });
-    if !has_values || windows.len() < WINDOWS_MIN {
+    if windows.len() < WINDOWS_MIN {
         return None;
     }
     let is_broken = |(_, _, value): &&(usize, usize, f64)| !expression.holds(*value);

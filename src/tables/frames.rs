@@ -260,7 +260,7 @@ impl Frames {
     fn is_too_large(&self) -> bool {
         let Extent { frames_count, sketch_bytes, first_step, last_step } = self.extent;
         let has_more_than_one_step = last_step > first_step;
-        let span = last_step.saturating_sub(first_step);
+        let span = self.span_with(&[]);
         has_more_than_one_step && (frames_count > FRAMES_MAX || sketch_bytes > SKETCH_BYTES_MAX || span >= STEPS_MAX)
     }
 

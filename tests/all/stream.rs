@@ -210,7 +210,7 @@ fn brokers_that_are_missing_or_away_are_told() {
         (vec!["stream"], None, 2, "where are the brokers?"),
         (vec!["stream", "--brokers", "127.0.0.1:1", "--sasl-user", "me"], None, 2, "user me has no password"),
         (vec!["stream", "--brokers", "127.0.0.1:1"], None, 5, "failed to ask the brokers 127.0.0.1:1 for topic k6"),
-        (vec!["forward", "--brokers", "127.0.0.1:1"], Some(&file), 5, "is the address right, and a broker running?"),
+        (vec!["forward", "--brokers", "127.0.0.1:1"], Some(&file), 5, "Connection refused"),
         (vec!["forward", "--brokers", "127.0.0.1:1", "--pods", "0", "--run-id", "a"], Some(&file), 2, "0 is not in"),
         (vec!["stream", "--brokers", "127.0.0.1:1", "--abort-on", "critical"], None, 2, "--abort-url"),
     ] {

@@ -134,10 +134,10 @@ impl Access {
                 Err(cause) => {
                     // What the brokers were in trouble with is told by the events.
                     asking.poll(Duration::ZERO);
-                    let trouble = asking.context().trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let mut trouble = asking.context().trouble.lock().unwrap_or_else(PoisonError::into_inner);
                     let is_final = trouble.as_ref().is_some_and(|trouble| trouble.is_final);
                     if is_final || began.elapsed() >= ANSWER_WITHIN {
-                        let reason = trouble.map_or_else(|| UNREACHABLE.to_owned(), |trouble| trouble.reason);
+                        let reason = trouble.take().map_or_else(|| UNREACHABLE.to_owned(), |trouble| trouble.reason);
                         return Err(AccessError::Unreachable { brokers, topic: named, reason, cause: Box::new(cause) });
                     }
                 }
@@ -146,7 +146,7 @@ impl Access {
     }
 }
 
-const UNREACHABLE: &str = "is the address right, and a broker running?";
+const UNREACHABLE: &str = "is the address right, a broker running, and --tls given where it encrypts?";
 
 /// What the brokers were in trouble with last.
 #[derive(Debug)]
