@@ -123,20 +123,15 @@ fn poll(access: &Access, shared: &Arc<Shared>, settings: &Settings, stop: &Atomi
     shared.counters.is_joined.store(true, Ordering::Relaxed);
     let tags = Tags::default();
     let mut looked = Instant::now();
-    let mut unreadable_in_a_row = 0;
     while !stop.load(Ordering::Relaxed) && locked(&shared.failure).is_none() {
         match member.next(POLLED_EVERY) {
-            Next::Message(message) => {
-                unreadable_in_a_row = 0;
-                shared.add(&tags, &message, settings);
-            }
+            Next::Message(message) => shared.add(&tags, &message, settings),
             Next::End(partition) => shared.note_end(partition),
             Next::Nothing => {}
             Next::OutOfRange => shared.begin_anew(&member),
             Next::Unreadable(code) => {
-                unreadable_in_a_row += 1;
                 shared.counters.reject(|| tracing::warn!(%code, "a set of messages cannot be read"));
-                shared.step_over(&member, unreadable_in_a_row);
+                shared.step_over(&member);
             }
             Next::Trouble(code) => tracing::warn!(%code, "the brokers are in trouble: trying again"),
         }
@@ -365,26 +360,20 @@ impl Shared {
         }
     }
 
-    /// Goes on behind messages that cannot be read: the first of a set, then twice as many each time, since a broker gives
-    /// the whole set for any offset in it.
-    fn step_over(&self, member: &Member, unreadable_in_a_row: u32) {
+    /// Goes on behind messages that cannot be read.
+    fn step_over(&self, member: &Member) {
         let positions: Vec<(i32, i64)> =
             locked(&self.owned).iter().map(|(partition, owned)| (*partition, owned.next_offset)).collect();
         for (partition, offset) in positions {
-            let Some(watermarks) = member.look(partition, None) else { continue };
-            if offset >= watermarks.high {
-                continue;
-            }
-            let next = offset.max(watermarks.low) + (1 << unreadable_in_a_row.clamp(1, 20)) / 2;
-            let next = next.min(watermarks.high);
-            // A partition that can be read gives its messages meanwhile: only one that stands still is moved.
-            if let Some(owned) = locked(&self.owned).get_mut(&partition)
-                && owned.next_offset == offset
-            {
+            let Some(next) = member.first_readable(partition, offset).filter(|next| *next > offset) else { continue };
+            let count = (next - offset) as u64;
+            tracing::warn!(partition, offset, count, "messages that cannot be read are stepped over");
+            // Nothing is read meanwhile: the position is still the one that was asked about.
+            if let Some(owned) = locked(&self.owned).get_mut(&partition) {
                 owned.next_offset = next;
-                self.counters.lost_messages_count.fetch_add((next - offset) as u64, Ordering::Relaxed);
-                member.seek(partition, next);
             }
+            self.counters.lost_messages_count.fetch_add(count, Ordering::Relaxed);
+            member.seek(partition, next);
         }
     }
 

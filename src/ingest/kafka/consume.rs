@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
@@ -142,9 +142,35 @@ pub enum Next<'m> {
     Trouble(RDKafkaErrorCode),
 }
 
+fn is_unreadable(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    let codes =
+        [Code::BadCompression, Code::BadMessage, Code::InvalidMessage, Code::InvalidMessageSize, Code::NotImplemented];
+    codes.contains(&code)
+}
+
+/// Returns whether a partition has a message that can be read, or its end, where one asks; none where the broker does not answer.
+fn is_readable(asking: &BaseConsumer, topic: &str, partition: i32, offset: i64) -> Option<bool> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset)).ok()?;
+    asking.assign(&list).ok()?;
+    let began = Instant::now();
+    while let Some(left) = ANSWER_WITHIN.checked_sub(began.elapsed()) {
+        match asking.poll(left) {
+            Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Some(true),
+            Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_unreadable) => return Some(false),
+            // Trouble may pass.
+            Some(Err(_)) | None => {}
+        }
+    }
+    None
+}
+
 /// A member of the group.
 pub struct Member {
     consumer: BaseConsumer<Group>,
+    /// How to ask beside the group.
+    asking: ClientConfig,
     topic: String,
     high: Arc<Mutex<BTreeMap<i32, i64>>>,
 }
@@ -160,13 +186,15 @@ impl Member {
         access.check_topic(topic)?;
         let high = Arc::<Mutex<BTreeMap<i32, i64>>>::default();
         let context = Group { topic: topic.to_owned(), owner, high: high.clone() };
-        let mut client = access.client();
-        client
+        let mut asking = access.client();
+        asking
             .set("group.id", group)
-            .set("partition.assignment.strategy", "cooperative-sticky")
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "error")
-            .set("enable.partition.eof", "true")
+            .set("enable.partition.eof", "true");
+        let mut client = asking.clone();
+        client
+            .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", SESSION_MILLISECONDS)
             .set("heartbeat.interval.ms", HEARTBEAT_MILLISECONDS)
             .set("queued.max.messages.kbytes", READ_AHEAD_KILOBYTES)
@@ -178,7 +206,7 @@ impl Member {
             client.set("group.instance.id", name);
         }
         let consumer: BaseConsumer<Group> = client.create_with_context(context).map_err(AccessError::options)?;
-        let member = Member { consumer, topic: topic.to_owned(), high };
+        let member = Member { consumer, asking, topic: topic.to_owned(), high };
         member.consumer.subscribe(&[topic]).map_err(AccessError::options)?;
         Ok(member)
     }
@@ -189,13 +217,7 @@ impl Member {
             Some(Ok(message)) => Next::Message(message),
             Some(Err(KafkaError::PartitionEOF(partition))) => Next::End(partition),
             Some(Err(error)) => match error.rdkafka_error_code() {
-                Some(
-                    code @ (RDKafkaErrorCode::BadCompression
-                    | RDKafkaErrorCode::BadMessage
-                    | RDKafkaErrorCode::InvalidMessage
-                    | RDKafkaErrorCode::NotImplemented
-                    | RDKafkaErrorCode::InvalidMessageSize),
-                ) => Next::Unreadable(code),
+                Some(code) if is_unreadable(code) => Next::Unreadable(code),
                 Some(
                     RDKafkaErrorCode::AutoOffsetReset
                     | RDKafkaErrorCode::OffsetOutOfRange
@@ -212,6 +234,36 @@ impl Member {
     /// As a [`Look`] at a partition.
     pub fn look(&self, partition: i32, after_ms: Option<i64>) -> Option<Watermarks> {
         look(&self.consumer, &self.topic, partition, after_ms)
+    }
+
+    /// Returns where a partition can be read again, at an offset or behind it; none where the broker does not answer.
+    ///
+    /// Of which partition something cannot be read is not told by the client: each is asked alone, beside the group. The
+    /// broker gives the whole set for any offset in it, so that its end is looked for by doubling, then by halving.
+    pub fn first_readable(&self, partition: i32, offset: i64) -> Option<i64> {
+        let Watermarks { low, high, .. } = self.look(partition, None)?;
+        let offset = offset.max(low);
+        if offset >= high {
+            return Some(offset);
+        }
+        let asking: BaseConsumer = self.asking.create().ok()?;
+        let is_readable = |offset| is_readable(&asking, &self.topic, partition, offset);
+        if is_readable(offset)? {
+            return Some(offset);
+        }
+        let (mut unreadable, mut step) = (offset, 1);
+        let mut readable = loop {
+            let next = unreadable + step;
+            if next >= high || is_readable(next)? {
+                break next.min(high);
+            }
+            (unreadable, step) = (next, step * 2);
+        };
+        while readable - unreadable > 1 {
+            let middle = unreadable + (readable - unreadable) / 2;
+            *(if is_readable(middle)? { &mut readable } else { &mut unreadable }) = middle;
+        }
+        Some(readable)
     }
 
     /// Goes on at another offset.
