@@ -25,6 +25,9 @@ const SHARE_MIN: f64 = 0.15;
 /// Of a service's own added time, a part explains it from here on.
 const PART_MIN: f64 = 0.25;
 const MAIN_PART: f64 = 0.4;
+/// What a service waits for by itself; from so many standard errors of its whole time on, one of them may make it sure.
+const WAITS: [Vital; 3] = [Vital::Database, Vital::Locks, Vital::Pools];
+const LIKELY: f64 = 2.5;
 /// It is named from here on where nothing else explains more.
 const SMALL_PART: f64 = 0.12;
 /// An operation is slower if so many pairs of traces say so, by so many milliseconds, and by so much of its entrance's time.
@@ -119,7 +122,7 @@ impl<'t> Scene<'t> {
     fn added_by_service(&self) -> Vec<(String, f64)> {
         let by_metrics = shares(self.vitals.services().into_iter().filter_map(|service| {
             let own = self.own(service)?;
-            own.is_sure().then(|| (service.to_owned(), own.difference()))
+            (own.is_sure() || self.is_sure_by_a_wait(service, own)).then(|| (service.to_owned(), own.difference()))
         }));
         let by_spans =
             shares(self.slower_operations().into_iter().map(|(operation, added)| (operation.service.clone(), added)));
@@ -136,6 +139,13 @@ impl<'t> Scene<'t> {
     fn own(&self, service: &str) -> Option<Added> {
         let own = self.vitals.own(service)?;
         added(self.vitals, &own, self.contrast, load_ratio(self.vitals, service, self.contrast))
+    }
+
+    /// Says whether a service surely waits longer for something of its own, and that is much of what it seems to take longer: the
+    /// time of few slow requests drowns in that of many others, their wait does not.
+    fn is_sure_by_a_wait(&self, service: &str, own: Added) -> bool {
+        let is_much = |part: Added| part.is_sure() && part.difference() >= MAIN_PART * own.difference();
+        own.sigmas() >= LIKELY && WAITS.iter().any(|vital| self.part(service, *vital).is_some_and(is_much))
     }
 
     fn part(&self, service: &str, vital: Vital) -> Option<Added> {

@@ -388,6 +388,19 @@ mod tests {
     }
 
     #[test]
+    fn a_sure_wait_tells_of_few_slow_requests_among_many() {
+        let causes = |seed: u64, sign: &str| -> Vec<(String, CauseKind)> {
+            let found = diagnose(&[finding("http_req_duration")], run(), &system(seed, 0.033, sign));
+            found.diagnoses.into_iter().map(|cause| (cause.service, cause.kind)).collect()
+        };
+        for seed in 0..5 {
+            let by_database = causes(seed, "db_client_operation_duration_seconds_sum");
+            assert_eq!(by_database, [("cart".to_owned(), CauseKind::SlowQuery)], "seed {seed}");
+            assert_eq!(causes(seed, "nobody_knows_this_total"), [], "seed {seed}");
+        }
+    }
+
+    #[test]
     fn a_healthy_system_has_no_cause_and_says_what_was_looked_at() {
         for seed in 0..40 {
             let found = diagnose(

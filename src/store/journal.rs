@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! stream/<topic>/<partition>/<epoch>-<first offset>   a segment: all that one partition gave from that offset on
-//! stream/<topic>/reported/<hash of the run's key>     a run of which there is a report
+//! reported/<topic>/<hash of the run's key>             a run of which there is a report
 //! ```
 //!
 //! A segment is put in one step, and only where there is none: of two processes that believe to own a partition, the later
@@ -10,14 +10,16 @@
 //! last one, and moves together with the data. An epoch begins when a topic was made anew, and its offsets began at 0.
 //!
 //! Within a segment lines are put together by run and pod, and ordered by their numbers. A segment goes when all of its
-//! runs are reported; the last of a partition stays for its position.
+//! runs are reported; the last of a partition stays for its position. Segments are listed often, so that reports, of which a
+//! service that runs for months makes many, are noted elsewhere; what is noted of long ago goes too.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};
+use std::time::SystemTime;
 
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use serde::{Deserialize, Serialize};
 
 use crate::model::stream::{About, Extent, PodEnd};
@@ -445,6 +447,32 @@ impl Store {
         }
     }
 
+    /// Deletes what was noted of reports before a time, but for runs of which the journal still has something; says of how many.
+    pub fn forget_reported<'r>(
+        &self,
+        topic: &str,
+        still_there: impl Iterator<Item = &'r str>,
+        before: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let kept: HashSet<Path> = still_there.map(|run| self.reported_path(topic, run)).collect();
+        let below = self.root.clone().join("reported").join(topic);
+        let listed: Result<Vec<_>, _> = self.runtime.block_on(self.objects.list(Some(&below)).try_collect());
+        let listed = listed.map_err(|error| StoreError::Read { what: below.to_string(), cause: error.into() })?;
+        let is_old = |noted: &ObjectMeta| Timestamp::from(SystemTime::from(noted.last_modified)) < before;
+        let mut count = 0;
+        for noted in listed.iter().filter(|noted| is_old(noted) && !kept.contains(&noted.location)) {
+            match self.runtime.block_on(self.objects.delete(&noted.location)) {
+                Ok(()) => count += 1,
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => {
+                    let what = format!("the deletion of {}", noted.location);
+                    return Err(StoreError::Write { what, cause: error.into() });
+                }
+            }
+        }
+        Ok(count)
+    }
+
     fn topic_path(&self, topic: &str) -> Path {
         self.root.clone().join("stream").join(topic)
     }
@@ -458,7 +486,7 @@ impl Store {
         use sha2::Digest;
         let hash = sha2::Sha256::digest(run.as_bytes());
         let name: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        self.topic_path(topic).join("reported").join(name)
+        self.root.clone().join("reported").join(topic).join(name)
     }
 }
 
@@ -548,5 +576,20 @@ mod tests {
         store.note_reported("k6", &reported).unwrap();
         assert_eq!(store.reported("k6", "../../run 1").unwrap(), Some(reported));
         assert_eq!(store.segments("k6").unwrap(), []);
+    }
+
+    #[test]
+    fn reports_of_long_ago_are_forgotten_but_for_runs_that_are_still_there() {
+        let (_folder, store) = store();
+        for run in ["a", "b"] {
+            let reported =
+                Reported { run: run.to_owned(), run_id: None, is_whole: true, lines_count: 7, at: Timestamp(5) };
+            store.note_reported("k6", &reported).unwrap();
+        }
+        let now = Timestamp::from(SystemTime::now());
+        let forget = |seconds: f64| store.forget_reported("k6", ["b"].into_iter(), now.after_seconds(seconds)).unwrap();
+        assert_eq!((forget(-60.0), forget(60.0), forget(60.0)), (0, 1, 0));
+        assert_eq!(store.reported("k6", "a").unwrap(), None);
+        assert!(store.reported("k6", "b").unwrap().is_some());
     }
 }

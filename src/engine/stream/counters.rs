@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::model::finding::Severity;
@@ -15,6 +15,8 @@ const REJECTIONS_LOGGED_MAX: u64 = 100;
 #[derive(Debug, Default)]
 pub struct Counters {
     pub is_joined: AtomicBool,
+    /// Of the topic; 0 before it is joined.
+    pub partitions_count: AtomicUsize,
     pub messages_count: AtomicU64,
     /// Of payloads.
     pub bytes_count: AtomicU64,

@@ -120,6 +120,7 @@ fn poll(access: &Access, shared: &Arc<Shared>, settings: &Settings, stop: &Atomi
         release: Box::new(move |partitions, is_lost| releaser.release(partitions, is_lost)),
     };
     let member = Member::join(access, &settings.topic, (&settings.group, settings.instance.as_deref()), owner)?;
+    shared.counters.partitions_count.store(member.partitions_count, Ordering::Relaxed);
     shared.counters.is_joined.store(true, Ordering::Relaxed);
     let tags = Tags::default();
     let mut looked = Instant::now();

@@ -124,6 +124,8 @@ pub struct PodLines {
     taken: usize,
     /// How the pod was to end when it was asked last.
     ending: Ending,
+    /// That the lines may lie on.
+    partitions_count: usize,
     /// Of lines that nobody numbered.
     queues: BTreeMap<i32, Queue>,
     /// By the first line that is still wanted of them.
@@ -193,8 +195,15 @@ enum Step {
 }
 
 impl PodLines {
-    pub fn new(store: Arc<Store>, pod: Arc<Pod>, failure: Arc<Failure>, is_dropped: Arc<AtomicBool>) -> PodLines {
+    pub fn new(
+        store: Arc<Store>,
+        pod: Arc<Pod>,
+        partitions_count: usize,
+        failure: Arc<Failure>,
+        is_dropped: Arc<AtomicBool>,
+    ) -> PodLines {
         PodLines {
+            partitions_count,
             store,
             pod,
             failure,
@@ -280,6 +289,8 @@ impl PodLines {
         let is_open = self.ending == Ending::Open;
         self.open.retain(|open| open.at < open.lines.bytes.len());
         let mut is_one_awaited = false;
+        // The other partitions may only be about to give their first lines.
+        let are_some_unknown = self.queues.len() < self.partitions_count;
         for (partition, queue) in &mut self.queues {
             if self.open.iter().any(|open| open.section.0.partition == *partition) {
                 continue;
@@ -291,8 +302,7 @@ impl PodLines {
                 }
                 None => is_one_awaited |= queue.latest.elapsed() < PARTITION_AWAITED,
             }
-            // The other partitions may only be about to give their first lines.
-            is_one_awaited |= queue.began.elapsed() < PARTITION_AWAITED;
+            is_one_awaited |= are_some_unknown && queue.began.elapsed() < PARTITION_AWAITED;
         }
         if is_open && is_one_awaited {
             return Ok(Step::Wait);
@@ -449,7 +459,7 @@ mod tests {
         }
 
         fn reader(&self) -> PodLines {
-            PodLines::new(self.store.clone(), self.pod.clone(), Arc::default(), Arc::default())
+            PodLines::new(self.store.clone(), self.pod.clone(), 2, Arc::default(), Arc::default())
         }
     }
 

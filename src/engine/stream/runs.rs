@@ -26,6 +26,9 @@ use super::{Door, Settings, StreamError, Told};
 const LOOKED_EVERY: Duration = Duration::from_millis(100);
 /// How often the store is asked what other instances have kept.
 const LISTED_EVERY: Duration = Duration::from_secs(1);
+/// What is noted of a report, in case that its run is sent once more, is kept so long, and looked at so often.
+const NOTED_KEPT_SECONDS: f64 = 90.0 * 24.0 * 3600.0;
+const NOTED_LOOKED_EVERY: Duration = Duration::from_secs(3600);
 /// Lines of a run that ended in silence are kept so long, in case that the rest comes.
 const SILENT_KEPT: Duration = Duration::from_secs(24 * 3600);
 
@@ -93,7 +96,7 @@ pub fn look_after(
     std::thread::scope(|scope| {
         let mut works: Vec<Work> = Vec::new();
         let mut looked = || -> Result<(), StreamError> {
-            let mut listed = None;
+            let (mut listed, mut forgot) = (None, None);
             while !is_over.load(Ordering::Relaxed) {
                 match segments.recv_timeout(LOOKED_EVERY) {
                     Ok((name, index)) => runs.take(name, &index)?,
@@ -108,6 +111,10 @@ pub fn look_after(
                     runs.list()?;
                     runs.ask_for_reports()?;
                     runs.delete_segments()?;
+                    if forgot.is_none_or(|forgot: Instant| forgot.elapsed() >= NOTED_LOOKED_EVERY) {
+                        forgot = Some(Instant::now());
+                        runs.forget_reported()?;
+                    }
                 }
                 runs.look(scope, &mut works)?;
                 if settings.is_until_idle && works.is_empty() && runs.is_idle() {
@@ -305,9 +312,11 @@ impl<'d> Runs<'d> {
             request.left_out.push(Skipped { what, reason: reason.to_owned() });
         }
         let (store, of_thread) = (self.store.clone(), pods.clone());
+        let partitions_count = self.door.counters.partitions_count.load(Ordering::Relaxed);
         let named = Builder::new().name("run".to_owned());
-        let thread =
-            named.spawn_scoped(scope, move || judge(&store, &of_thread, request)).expect("the system starts a thread");
+        let thread = named
+            .spawn_scoped(scope, move || judge(&store, &of_thread, partitions_count, request))
+            .expect("the system starts a thread");
         Work { run: key, pods, is_dropped, exit_code, labels, news: heard, live, open: HashMap::new(), thread }
     }
 
@@ -413,6 +422,17 @@ impl<'d> Runs<'d> {
         Ok(())
     }
 
+    /// Forgets reports of long ago.
+    fn forget_reported(&self) -> Result<(), StoreError> {
+        let before = Timestamp::from(SystemTime::now()).after_seconds(-NOTED_KEPT_SECONDS);
+        let still_there = self.by_segment.values().flatten().map(String::as_str);
+        let count = self.store.forget_reported(&self.settings.topic, still_there, before)?;
+        if count > 0 {
+            tracing::info!(count, "what was noted of old reports was deleted");
+        }
+        Ok(())
+    }
+
     /// Says whether all that the topic holds for us was read, and every run of it is reported.
     fn is_idle(&self) -> bool {
         let owned = self.door.counters.owned_partitions();
@@ -473,12 +493,17 @@ impl Run {
 }
 
 /// Reads a run's pods to their end, keeps and judges it.
-fn judge(store: &Arc<Store>, pods: &[(String, Arc<Pod>)], request: Request) -> Result<AnalysisReport, EngineError> {
+fn judge(
+    store: &Arc<Store>,
+    pods: &[(String, Arc<Pod>)],
+    partitions_count: usize,
+    request: Request,
+) -> Result<AnalysisReport, EngineError> {
     let stop = request.is_dropped.clone().unwrap_or_default();
     let failure = Arc::new(Failure::default());
     let decoders = (std::thread::available_parallelism().map_or(1, usize::from) / pods.len()).max(1);
     let input = |(name, pod): &(String, Arc<Pod>)| {
-        let lines = PodLines::new(store.clone(), pod.clone(), failure.clone(), stop.clone());
+        let lines = PodLines::new(store.clone(), pod.clone(), partitions_count, failure.clone(), stop.clone());
         Input::Samples(input::of_lines(name.clone(), SourceKind::Kafka, Box::new(lines), decoders, stop.clone()))
     };
     let inputs = pods.iter().map(input).collect();

@@ -120,15 +120,18 @@ impl Access {
         client
     }
 
-    /// Asks for a topic, so that a wrong address, name or password is told at once, and not tried again for ever.
-    pub(super) fn check_topic(&self, topic: &str) -> Result<(), AccessError> {
+    /// Returns how many partitions a topic has; asked for first, so that a wrong address, name or password is told at once, and
+    /// not tried again for ever.
+    pub(super) fn partitions_count(&self, topic: &str) -> Result<usize, AccessError> {
         let asking: BaseProducer<Asking> =
             self.client().create_with_context(Asking::default()).map_err(AccessError::options)?;
         let (brokers, named) = (self.brokers.clone(), topic.to_owned());
         let began = Instant::now();
         loop {
             match asking.client().fetch_metadata(Some(topic), ASKED_AGAIN_AFTER) {
-                Ok(metadata) if metadata.topics().first().is_some_and(|topic| topic.error().is_none()) => return Ok(()),
+                Ok(metadata) if metadata.topics().first().is_some_and(|topic| topic.error().is_none()) => {
+                    return Ok(metadata.topics()[0].partitions().len());
+                }
                 Ok(_) if began.elapsed() >= TOPIC_WITHIN => return Err(AccessError::NoTopic { brokers, topic: named }),
                 Ok(_) => std::thread::sleep(ASKED_AGAIN_AFTER / 10),
                 Err(cause) => {

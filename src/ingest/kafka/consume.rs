@@ -172,6 +172,8 @@ pub struct Member {
     /// How to ask beside the group.
     asking: ClientConfig,
     topic: String,
+    /// Of the topic, when the member joined.
+    pub partitions_count: usize,
     high: Arc<Mutex<BTreeMap<i32, i64>>>,
 }
 
@@ -183,7 +185,7 @@ impl Member {
         (group, name): (&str, Option<&str>),
         owner: Owner,
     ) -> Result<Member, AccessError> {
-        access.check_topic(topic)?;
+        let partitions_count = access.partitions_count(topic)?;
         let high = Arc::<Mutex<BTreeMap<i32, i64>>>::default();
         let context = Group { topic: topic.to_owned(), owner, high: high.clone() };
         let mut asking = access.client();
@@ -206,7 +208,7 @@ impl Member {
             client.set("group.instance.id", name);
         }
         let consumer: BaseConsumer<Group> = client.create_with_context(context).map_err(AccessError::options)?;
-        let member = Member { consumer, asking, topic: topic.to_owned(), high };
+        let member = Member { consumer, asking, topic: topic.to_owned(), partitions_count, high };
         member.consumer.subscribe(&[topic]).map_err(AccessError::options)?;
         Ok(member)
     }

@@ -110,7 +110,7 @@ pub struct Producer {
 impl Producer {
     /// Asks for the topic first, so that a wrong address is told at once.
     pub fn start(access: &Access, topic: &str) -> Result<Producer, AccessError> {
-        access.check_topic(topic)?;
+        access.partitions_count(topic)?;
         let mut client = access.client();
         client
             .set("enable.idempotence", "true")
@@ -175,7 +175,7 @@ pub struct Publisher {
 impl Publisher {
     /// Asks for the topic first, so that a wrong name is told at once.
     pub fn start(access: &Access, topic: &str) -> Result<Publisher, AccessError> {
-        access.check_topic(topic)?;
+        access.partitions_count(topic)?;
         let mut client = access.client();
         client.set("enable.idempotence", "true").set("compression.type", COMPRESSION);
         let producer: BaseProducer = client.create().map_err(AccessError::options)?;
