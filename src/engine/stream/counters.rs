@@ -71,9 +71,8 @@ impl Counters {
         self.owned.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Says whether all that the broker had of these was read.
-    pub fn are_at_end(&self, partitions: &BTreeSet<i32>) -> bool {
-        partitions.is_subset(&self.at_end.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn partitions_at_end(&self) -> BTreeSet<i32> {
+        self.at_end.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn count_finding(&self, said: &'static str) {

@@ -39,6 +39,8 @@ struct Owned {
     draft_since: Instant,
     /// All that the broker had was read.
     is_at_end: bool,
+    /// It was not since much was read of it at once, or anything at all.
+    is_behind: bool,
     /// Segments that are handed over and not kept yet.
     waiting_count: usize,
 }
@@ -212,6 +214,7 @@ impl Shared {
             draft: SegmentDraft::after(latest_ms),
             draft_since: Instant::now(),
             is_at_end: false,
+            is_behind: true,
             waiting_count: 0,
         };
         locked(&self.counters.at_end).remove(&partition);
@@ -230,12 +233,14 @@ impl Shared {
         }
         let mut all = locked(&self.owned);
         all.retain(|partition, _| !partitions.contains(partition));
+        locked(&self.counters.at_end).retain(|partition| !partitions.contains(partition));
         *locked(&self.counters.owned) = all.keys().copied().collect();
     }
 
     fn add(&self, tags: &Tags, message: &BorrowedMessage, settings: &Settings) {
         let (partition, offset) = (message.partition(), message.offset());
         let mut all = locked(&self.owned);
+        let owned_count = all.len().max(1);
         let Some(owned) = all.get_mut(&partition).filter(|owned| offset >= owned.next_offset) else { return };
         owned.next_offset = offset + 1;
         owned.draft.latest_ms = owned.draft.latest_ms.max(message.timestamp().to_millis());
@@ -262,15 +267,21 @@ impl Shared {
         counters.messages_count.fetch_add(1, Ordering::Relaxed);
         counters.bytes_count.fetch_add(payload.len() as u64, Ordering::Relaxed);
         // Each has its share: a sum over all for each message would take longer than the message.
-        if owned.draft.bytes >= settings.commit_bytes / all.len().max(1) {
+        if owned.draft.bytes >= settings.commit_bytes / owned_count {
+            owned.is_behind = true;
             drop(all);
             self.keep(partition);
         }
     }
 
     fn note_end(&self, partition: i32) {
-        if let Some(owned) = locked(&self.owned).get_mut(&partition) {
-            owned.is_at_end = true;
+        let mut all = locked(&self.owned);
+        let Some(owned) = all.get_mut(&partition) else { return };
+        owned.is_at_end = true;
+        // Who has caught up need not wait for more. Who keeps up is at the end after each message, and has to.
+        if std::mem::take(&mut owned.is_behind) {
+            drop(all);
+            self.keep(partition);
         }
     }
 

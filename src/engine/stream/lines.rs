@@ -1,6 +1,6 @@
 //! The lines of one pod, read from the journal as they come, in the order in which the pod wrote them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ const OPEN_BYTES_MAX: usize = 48 << 20;
 /// The reader looks this often whether somebody wants it to end.
 const WAKES_EVERY: Duration = Duration::from_millis(200);
 
-/// Lines that nobody numbered wait so long for those of another partition, which may be of an earlier time.
+/// Lines that nobody numbered wait so long for those of another partition of which there may be more, of an earlier time.
 const PARTITION_AWAITED: Duration = Duration::from_secs(2);
 
 /// One pod of a run: what the journal has of it so far.
@@ -38,6 +38,8 @@ struct Known {
     is_numbered: bool,
     lines_count: u64,
     ending: Ending,
+    /// Partitions of which all that the broker had is in `sections`: what comes of them now was written after it.
+    settled: BTreeSet<i32>,
 }
 
 /// Whether more may come.
@@ -75,6 +77,16 @@ impl Pod {
     pub fn end_as(&self, ending: Ending) {
         self.lock().ending = ending;
         self.changed.notify_all();
+    }
+
+    /// `partitions`: of which all that the broker had until now was given to `add`.
+    pub fn settle(&self, partitions: &BTreeSet<i32>) {
+        let mut known = self.lock();
+        if known.settled != *partitions {
+            known.settled.clone_from(partitions);
+            drop(known);
+            self.changed.notify_all();
+        }
     }
 
     pub fn about(&self) -> Option<About> {
@@ -126,6 +138,7 @@ pub struct PodLines {
     ending: Ending,
     /// That the lines may lie on.
     partitions_count: usize,
+    settled: BTreeSet<i32>,
     /// Of lines that nobody numbered.
     queues: BTreeMap<i32, Queue>,
     /// By the first line that is still wanted of them.
@@ -210,6 +223,7 @@ impl PodLines {
             is_dropped,
             taken: 0,
             ending: Ending::Open,
+            settled: BTreeSet::new(),
             queues: BTreeMap::new(),
             waiting: BTreeMap::new(),
             open: Vec::new(),
@@ -223,6 +237,7 @@ impl PodLines {
     fn take_new(&mut self) {
         let known = self.pod.lock();
         self.ending = known.ending;
+        self.settled.clone_from(&known.settled);
         for section in &known.sections[self.taken..] {
             if known.is_numbered {
                 self.waiting.insert((section.1.first_line, self.taken), section.clone());
@@ -290,7 +305,8 @@ impl PodLines {
         self.open.retain(|open| open.at < open.lines.bytes.len());
         let mut is_one_awaited = false;
         // The other partitions may only be about to give their first lines.
-        let are_some_unknown = self.queues.len() < self.partitions_count;
+        let known_count = self.settled.union(&self.queues.keys().copied().collect()).count();
+        let are_some_unknown = known_count < self.partitions_count;
         for (partition, queue) in &mut self.queues {
             if self.open.iter().any(|open| open.section.0.partition == *partition) {
                 continue;
@@ -300,7 +316,10 @@ impl PodLines {
                     let lines = self.store.lines_of(&section.0, &section.1)?;
                     self.open.push(Open { place: 0, section, lines, next: 0, at: 0 });
                 }
-                None => is_one_awaited |= queue.latest.elapsed() < PARTITION_AWAITED,
+                None => {
+                    let is_settled = self.settled.contains(partition);
+                    is_one_awaited |= !is_settled && queue.latest.elapsed() < PARTITION_AWAITED;
+                }
             }
             is_one_awaited |= are_some_unknown && queue.began.elapsed() < PARTITION_AWAITED;
         }

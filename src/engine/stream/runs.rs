@@ -80,6 +80,8 @@ struct Runs<'d> {
     runs: HashMap<String, Run>,
     /// The segments that are known, each with its runs.
     by_segment: BTreeMap<SegmentName, Vec<String>>,
+    /// Partitions of which all that the broker had is kept, and known here.
+    settled: BTreeSet<i32>,
     ended: Ended,
 }
 
@@ -91,13 +93,22 @@ pub fn look_after(
     segments: Receiver<(SegmentName, SegmentIndex)>,
     is_over: &AtomicBool,
 ) -> Result<(), StreamError> {
-    let mut runs =
-        Runs { store, settings, door, runs: HashMap::new(), by_segment: BTreeMap::new(), ended: Ended::default() };
+    let mut runs = Runs {
+        store,
+        settings,
+        door,
+        runs: HashMap::new(),
+        by_segment: BTreeMap::new(),
+        settled: BTreeSet::new(),
+        ended: Ended::default(),
+    };
     std::thread::scope(|scope| {
         let mut works: Vec<Work> = Vec::new();
         let mut looked = || -> Result<(), StreamError> {
             let (mut listed, mut forgot) = (None, None);
             while !is_over.load(Ordering::Relaxed) {
+                // Asked first: what was kept of these is among the segments then.
+                let at_end = door.counters.partitions_at_end();
                 match segments.recv_timeout(LOOKED_EVERY) {
                     Ok((name, index)) => runs.take(name, &index)?,
                     Err(RecvTimeoutError::Timeout) => {}
@@ -106,6 +117,7 @@ pub fn look_after(
                 while let Ok((name, index)) = segments.try_recv() {
                     runs.take(name, &index)?;
                 }
+                runs.settled = at_end;
                 if listed.is_none_or(|listed: Instant| listed.elapsed() >= LISTED_EVERY) {
                     listed = Some(Instant::now());
                     runs.list()?;
@@ -280,8 +292,7 @@ impl<'d> Runs<'d> {
 
     fn is_quiet(&self, run: &Run) -> bool {
         // While there is more to read, a part of the run may lie in it.
-        let counters = &self.door.counters;
-        counters.are_at_end(&counters.owned_partitions()) && run.latest.elapsed() >= self.settings.quiet
+        self.door.counters.owned_partitions().is_subset(&self.settled) && run.latest.elapsed() >= self.settings.quiet
     }
 
     fn start<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, key: String) -> Work<'scope>
@@ -328,6 +339,7 @@ impl<'d> Runs<'d> {
             work.is_dropped.store(true, Ordering::Relaxed);
             return;
         }
+        work.pods.iter().for_each(|(_, pod)| pod.settle(&self.settled));
         let ends: Option<Vec<_>> = work.pods.iter().map(|(_, pod)| pod.end()).collect();
         // Only when all have told: k6 ends each pod with a code of its own, and the gravest counts.
         if let Some(code) = ends.iter().flatten().filter_map(|end| end.k6_exit_code).max() {
@@ -436,7 +448,7 @@ impl<'d> Runs<'d> {
     /// Says whether all that the topic holds for us was read, and every run of it is reported.
     fn is_idle(&self) -> bool {
         let owned = self.door.counters.owned_partitions();
-        let all_read = !owned.is_empty() && self.door.counters.are_at_end(&owned);
+        let all_read = !owned.is_empty() && owned.is_subset(&self.settled);
         all_read && self.runs.values().all(Run::is_reported)
     }
 }

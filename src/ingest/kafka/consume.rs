@@ -23,6 +23,8 @@ const READ_AHEAD_KILOBYTES: &str = "8192";
 /// How long fetching rests when so much was read ahead; librdkafka's own second would be most of the time.
 const RESTS_MILLISECONDS: &str = "5";
 const FETCH_BYTES: &str = "1048576";
+/// The end of a partition is told by an answer without messages, which the broker holds back for so long.
+const END_TOLD_MILLISECONDS: &str = "100";
 const STATISTICS_MILLISECONDS: &str = "2000";
 /// A topic that was deleted, or made anew, is noticed after so long.
 const METADATA_MILLISECONDS: &str = "5000";
@@ -201,6 +203,7 @@ impl Member {
             .set("heartbeat.interval.ms", HEARTBEAT_MILLISECONDS)
             .set("queued.max.messages.kbytes", READ_AHEAD_KILOBYTES)
             .set("fetch.queue.backoff.ms", RESTS_MILLISECONDS)
+            .set("fetch.wait.max.ms", END_TOLD_MILLISECONDS)
             .set("fetch.message.max.bytes", FETCH_BYTES)
             .set("statistics.interval.ms", STATISTICS_MILLISECONDS)
             .set("topic.metadata.refresh.interval.ms", METADATA_MILLISECONDS);
