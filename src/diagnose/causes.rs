@@ -27,7 +27,7 @@ const PART_MIN: f64 = 0.25;
 const MAIN_PART: f64 = 0.4;
 /// What a service waits for by itself; from so many standard errors of its whole time on, one of them may make it sure.
 const WAITS: [Vital; 3] = [Vital::Database, Vital::Locks, Vital::Pools];
-const LIKELY: f64 = 2.5;
+const LIKELY: f64 = 2.0;
 /// It is named from here on where nothing else explains more.
 const SMALL_PART: f64 = 0.12;
 /// An operation is slower if so many pairs of traces say so, by so many milliseconds, and by so much of its entrance's time.

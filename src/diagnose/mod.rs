@@ -389,15 +389,17 @@ mod tests {
 
     #[test]
     fn a_sure_wait_tells_of_few_slow_requests_among_many() {
-        let causes = |seed: u64, sign: &str| -> Vec<(String, CauseKind)> {
-            let found = diagnose(&[finding("http_req_duration")], run(), &system(seed, 0.033, sign));
-            found.diagnoses.into_iter().map(|cause| (cause.service, cause.kind)).collect()
+        let told = |sign: &str, kind: CauseKind| {
+            let is_told = |seed: &u64| {
+                let found = diagnose(&[finding("http_req_duration")], run(), &system(*seed, 0.024, sign));
+                assert!(found.diagnoses.iter().all(|cause| (cause.service.as_str(), cause.kind) == ("cart", kind)));
+                !found.diagnoses.is_empty()
+            };
+            (0..20).filter(is_told).count()
         };
-        for seed in 0..5 {
-            let by_database = causes(seed, "db_client_operation_duration_seconds_sum");
-            assert_eq!(by_database, [("cart".to_owned(), CauseKind::SlowQuery)], "seed {seed}");
-            assert_eq!(causes(seed, "nobody_knows_this_total"), [], "seed {seed}");
-        }
+        let by_database = told("db_client_operation_duration_seconds_sum", CauseKind::SlowQuery);
+        let by_itself = told("nobody_knows_this_total", CauseKind::SlowDependency);
+        assert!(by_database >= 12 && by_itself <= 2, "{by_database}, {by_itself} of 20");
     }
 
     #[test]

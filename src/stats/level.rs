@@ -240,8 +240,28 @@ fn is_real(series: Series, part: Part, found: Part, demand: &Demand) -> bool {
     let (Some(inside), Some(rest)) = (level(series, &[found]), level(series, &around)) else { return false };
     let sure = ((inside.mean - rest.mean).abs() - demand.difference_sure) / standard_error(series, inside, rest);
     let shorter = found.len().min(part.len() - found.len());
-    let log_chance = log_chance_student(by_clipped.min(sure.max(0.0)), series.noise.degrees_of_freedom);
+    let (few, level_of_others) =
+        if shorter == found.len() { (&[found][..], rest.mean) } else { (&around[..], inside.mean) };
+    let by_nearly_all = distance_of_nearly_all(series, few, level_of_others, part.len());
+    let distance = by_clipped.max(by_nearly_all).min(sure.max(0.0));
+    let log_chance = log_chance_student(distance, series.noise.degrees_of_freedom);
     log_chance + log_places(series, shorter, demand) < demand.log_chance
+}
+
+/// Returns how far nine of ten values of `few` are at least from the level of the others, in units of a mean's error.
+///
+/// Clipped values count for three sigma, so that a few seconds of a step that is far larger would have to be waited for until
+/// they are many. A few bad seconds are not nine of ten; and where values are not beyond the clip, their mean is farther off.
+fn distance_of_nearly_all(series: Series, few: &[Part], level_of_others: f64, steps_count: usize) -> f64 {
+    let indices = few.iter().flat_map(|part| part.from..part.until);
+    let off = |index: usize| (series.values[index] - level_of_others) / series.variances[index].sqrt();
+    let mut off: Vec<f64> = indices.map(off).collect();
+    off.sort_unstable_by(f64::total_cmp);
+    let (Some(last), count) = (off.len().checked_sub(1), off.len() as f64) else { return 0.0 };
+    // The same to either side: the nearer end of nine of ten.
+    let nearest = off[off.len() / 10].max(-off[last - off.len() / 10]).max(0.0);
+    let others_count = steps_count as f64 - count;
+    nearest * (count * others_count / steps_count as f64 / series.noise.long_run).sqrt()
 }
 
 /// Returns the interval, or a longer one up to the edge of its part where what lies between is not sure to differ from it.
@@ -390,6 +410,24 @@ mod tests {
         check(0.1, 600, &[(100, 160, 0.7), (400, 420, -0.5)], &[(100, 160, 0.7), (400, 420, -0.5)], 1);
         // The run comes back to where it was for most of the time.
         check(0.05, 400, &[(0, 60, 0.5), (200, 260, 0.5)], &[(0, 60, 0.5), (200, 260, 0.5)], 1);
+    }
+
+    #[test]
+    fn a_large_step_is_found_as_soon_as_it_is_long_enough() {
+        // Of many endpoints, and while a run goes on, more is demanded than what values that count for three sigma could show.
+        let demand = Demand { log_chance: 1e-5f64.ln(), ..demand() };
+        let found = |places: &[usize], difference: f64| {
+            let mut draws = Draws::seeded(46);
+            let mut values: Vec<f64> = (0..46).map(|_| 4.0 + 0.1 * draws.normal()).collect();
+            places.iter().for_each(|place| values[*place] += difference);
+            excursions(&values, &[1.0; 46], &demand).unwrap()
+        };
+        for difference in [1.5, 2.7, -1.5] {
+            let found = found(&[41, 42, 43, 44, 45], difference);
+            assert!(matches!(found[..], [Excursion { from: 41, until: 46, .. }]), "{difference}: {found:?}");
+        }
+        assert_eq!(found(&[42, 43, 44, 45], 2.7), []);
+        assert_eq!(found(&[40, 41, 43, 44], 2.7), []);
     }
 
     #[test]

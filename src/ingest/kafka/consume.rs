@@ -22,7 +22,9 @@ const HEARTBEAT_MILLISECONDS: &str = "1500";
 const READ_AHEAD_KILOBYTES: &str = "8192";
 /// How long fetching rests when so much was read ahead; librdkafka's own second would be most of the time.
 const RESTS_MILLISECONDS: &str = "5";
-const FETCH_BYTES: &str = "1048576";
+/// Of one partition, and of all that one broker has, as it lies there: what `forward` sends inflates by twenty.
+const FETCH_BYTES: &str = "262144";
+const FETCHED_TOGETHER_BYTES: &str = "1048576";
 /// The end of a partition is told by an answer without messages, which the broker holds back for so long.
 const END_TOLD_MILLISECONDS: &str = "100";
 const STATISTICS_MILLISECONDS: &str = "2000";
@@ -205,6 +207,7 @@ impl Member {
             .set("fetch.queue.backoff.ms", RESTS_MILLISECONDS)
             .set("fetch.wait.max.ms", END_TOLD_MILLISECONDS)
             .set("fetch.message.max.bytes", FETCH_BYTES)
+            .set("fetch.max.bytes", FETCHED_TOGETHER_BYTES)
             .set("statistics.interval.ms", STATISTICS_MILLISECONDS)
             .set("topic.metadata.refresh.interval.ms", METADATA_MILLISECONDS);
         if let Some(name) = name {
