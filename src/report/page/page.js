@@ -272,7 +272,7 @@
     values: (_, times) => times.map((time) => clock(time).slice(0, isShort || range.max - range.min < 600 ? 8 : 5)),
   };
   const common = (figure, height) => ({
-    width: Math.max(200, one(".plot", figure).clientWidth), height, padding: [6, 12, 0, 0],
+    width: Math.max(200, one(".plot", figure).clientWidth), height, padding: [6, 28, 0, 0],
     tzDate: (time) => uPlot.tzDate(new Date(time * 1000), "Etc/UTC"),
     legend: { show: false },
     cursor: { sync: { key: "run", setSeries: false }, drag: { x: true, y: false, dist: 4 }, y: false,
