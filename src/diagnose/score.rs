@@ -1,6 +1,6 @@
 //! How often a cause with such evidence is right, as measured on recordings of planted faults.
 //!
-//! Evidence is the part of what was added that the cause has, and of that the part that its kind explains. On 51 recordings of the
+//! Evidence is the part of what was added that the cause has, and of that the part that its kind explains. On 50 recordings of the
 //! test system, a quarter of them disturbed by builds on the same machine, 40 of 42 causes with evidence of 0.8 or more were the planted
 //! one's service, and 1 of 7 below 0.4; both that lay between were. Counts are smoothed by one of each (Laplace), and the line between
 //! is a guess.

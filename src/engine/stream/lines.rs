@@ -545,6 +545,21 @@ mod tests {
     }
 
     #[test]
+    fn lines_without_numbers_wait_for_a_partition_unless_it_was_read_to_its_end() {
+        let mut journal = Journal::new();
+        let mut reader = journal.reader();
+        let line = "{\"time\":\"2026-01-01T00:00:01.5Z\"}\n";
+        journal.keep(0, &[(None, line)], None);
+        let (text, waits) = journal.read(&mut reader);
+        assert_eq!((text.as_str(), waits.unwrap_err().kind()), ("", io::ErrorKind::Interrupted));
+        journal.pod.settle(&BTreeSet::from([1]));
+        let began = Instant::now();
+        assert_eq!(journal.read(&mut reader).0, line);
+        // Without the word of it the line would come as well, but later.
+        assert!(began.elapsed() < PARTITION_AWAITED / 2);
+    }
+
+    #[test]
     fn lines_without_numbers_come_by_their_seconds() {
         let mut journal = Journal::new();
         let line = |second: u32, name: &str| format!("{{\"time\":\"2026-01-01T00:00:{second:02}.5Z\",\"{name}\":1}}\n");

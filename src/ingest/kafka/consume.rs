@@ -197,17 +197,17 @@ impl Member {
             .set("group.id", group)
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "error")
-            .set("enable.partition.eof", "true");
+            .set("enable.partition.eof", "true")
+            .set("queued.max.messages.kbytes", READ_AHEAD_KILOBYTES)
+            .set("fetch.queue.backoff.ms", RESTS_MILLISECONDS)
+            .set("fetch.wait.max.ms", END_TOLD_MILLISECONDS)
+            .set("fetch.message.max.bytes", FETCH_BYTES)
+            .set("fetch.max.bytes", FETCHED_TOGETHER_BYTES);
         let mut client = asking.clone();
         client
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", SESSION_MILLISECONDS)
             .set("heartbeat.interval.ms", HEARTBEAT_MILLISECONDS)
-            .set("queued.max.messages.kbytes", READ_AHEAD_KILOBYTES)
-            .set("fetch.queue.backoff.ms", RESTS_MILLISECONDS)
-            .set("fetch.wait.max.ms", END_TOLD_MILLISECONDS)
-            .set("fetch.message.max.bytes", FETCH_BYTES)
-            .set("fetch.max.bytes", FETCHED_TOGETHER_BYTES)
             .set("statistics.interval.ms", STATISTICS_MILLISECONDS)
             .set("topic.metadata.refresh.interval.ms", METADATA_MILLISECONDS);
         if let Some(name) = name {
