@@ -7,6 +7,7 @@
 pub mod counters;
 mod intake;
 mod lines;
+mod run;
 mod runs;
 
 use std::sync::Arc;

@@ -75,7 +75,7 @@ impl Collector for Stream {
                 "Windows that wait for late samples",
                 number(&counters.open_windows_count) as f64,
             ),
-            ("tidemark_stream_partitions", "Partitions of this instance", counters.owned_partitions().len() as f64),
+            ("tidemark_stream_partitions", "Partitions of this instance", counters.reach().len() as f64),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(value);

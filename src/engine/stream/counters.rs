@@ -1,15 +1,19 @@
 //! What a stream has done so far, and where it stands: for whoever watches the service.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::model::finding::Severity;
 
 /// Rejected records that the log names; all are counted.
 const REJECTIONS_LOGGED_MAX: u64 = 100;
+
+/// How far each partition of an instance was read: all that the broker had at that time is kept. None: less than it had when
+/// the partition was given to it.
+pub type Reach = BTreeMap<i32, Option<Instant>>;
 
 /// Shared between all threads of a stream.
 #[derive(Debug, Default)]
@@ -39,10 +43,8 @@ pub struct Counters {
     pub findings: Mutex<BTreeMap<&'static str, u64>>,
     /// Findings of runs under way that are told and not over, by severity.
     pub open_findings: Mutex<BTreeMap<Severity, u64>>,
-    /// Partitions of this instance.
-    pub owned: Mutex<BTreeSet<i32>>,
-    /// Of these, all that the broker had was read.
-    pub at_end: Mutex<BTreeSet<i32>>,
+    /// The partitions of this instance.
+    pub reach: Mutex<Reach>,
     /// Messages that are not read yet, by partition.
     pub lag: Mutex<BTreeMap<i32, u64>>,
 }
@@ -67,12 +69,8 @@ impl Counters {
         (seconds(&self.commit_nanoseconds_sum), seconds(&self.commit_nanoseconds_last))
     }
 
-    pub fn owned_partitions(&self) -> BTreeSet<i32> {
-        self.owned.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub fn partitions_at_end(&self) -> BTreeSet<i32> {
-        self.at_end.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn reach(&self) -> Reach {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn count_finding(&self, said: &'static str) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rdkafka::message::{BorrowedMessage, Message};
 
 use crate::ingest::kafka::access::Access;
-use crate::ingest::kafka::consume::{Look, Member, Next, Owner, Watermarks};
+use crate::ingest::kafka::consume::{High, Look, Member, Next, Owner, Watermarks};
 use crate::ingest::kafka::record::{Record, Tags};
 use crate::store::journal::{Appended, Marks, SegmentDraft, SegmentIndex, SegmentName};
 use crate::store::{Store, StoreError};
@@ -37,8 +37,14 @@ struct Owned {
     draft_offset: i64,
     draft: SegmentDraft,
     draft_since: Instant,
+    /// All before it is kept, or was rejected.
+    kept_offset: i64,
     /// All that the broker had was read.
     is_at_end: bool,
+    /// What the broker had once, and was not all kept when that was heard.
+    wanted: Option<High>,
+    /// All that the broker had then is kept.
+    read_until: Option<Instant>,
     /// It was not since much was read of it at once, or anything at all.
     is_behind: bool,
     /// Segments that are handed over and not kept yet.
@@ -142,7 +148,7 @@ fn poll(access: &Access, shared: &Arc<Shared>, settings: &Settings, stop: &Atomi
             looked = Instant::now();
             shared.keep_due(settings);
             shared.go_back(&member);
-            shared.note_lag(&member);
+            shared.note_position(&member.high_offsets());
         }
     }
     // The member leaves the group by its end, and gives back its partitions before.
@@ -213,14 +219,16 @@ impl Shared {
             draft_offset: offset,
             draft: SegmentDraft::after(latest_ms),
             draft_since: Instant::now(),
+            kept_offset: offset,
             is_at_end: false,
+            wanted: None,
+            read_until: None,
             is_behind: true,
             waiting_count: 0,
         };
-        locked(&self.counters.at_end).remove(&partition);
         let mut all = locked(&self.owned);
         all.insert(partition, owned);
-        *locked(&self.counters.owned) = all.keys().copied().collect();
+        self.note_reach(&all);
     }
 
     fn release(&self, partitions: &[i32], is_lost: bool) {
@@ -233,8 +241,11 @@ impl Shared {
         }
         let mut all = locked(&self.owned);
         all.retain(|partition, _| !partitions.contains(partition));
-        locked(&self.counters.at_end).retain(|partition| !partitions.contains(partition));
-        *locked(&self.counters.owned) = all.keys().copied().collect();
+        self.note_reach(&all);
+    }
+
+    fn note_reach(&self, all: &BTreeMap<i32, Owned>) {
+        *locked(&self.counters.reach) = all.iter().map(|(partition, owned)| (*partition, owned.read_until)).collect();
     }
 
     fn add(&self, tags: &Tags, message: &BorrowedMessage, settings: &Settings) {
@@ -244,9 +255,7 @@ impl Shared {
         let Some(owned) = all.get_mut(&partition).filter(|owned| offset >= owned.next_offset) else { return };
         owned.next_offset = offset + 1;
         owned.draft.latest_ms = owned.draft.latest_ms.max(message.timestamp().to_millis());
-        if std::mem::take(&mut owned.is_at_end) {
-            locked(&self.counters.at_end).remove(&partition);
-        }
+        owned.is_at_end = false;
         if owned.draft.is_empty() {
             owned.draft_since = Instant::now();
         }
@@ -292,10 +301,6 @@ impl Shared {
             read && !owned.draft.is_empty() && owned.draft_since.elapsed() >= settings.commit_every
         };
         let all = locked(&self.owned);
-        // Nobody may believe that there is no more before all is kept.
-        let is_kept = |owned: &Owned| owned.is_at_end && owned.draft.is_empty() && owned.waiting_count == 0;
-        let at_end = all.iter().filter(|(_, owned)| is_kept(owned)).map(|(partition, _)| *partition);
-        locked(&self.counters.at_end).extend(at_end);
         let due: Vec<i32> = all.iter().filter(|(_, owned)| is_due(owned)).map(|(partition, _)| *partition).collect();
         drop(all);
         due.into_iter().for_each(|partition| self.keep(partition));
@@ -389,15 +394,38 @@ impl Shared {
         }
     }
 
-    fn note_lag(&self, member: &Member) {
-        let high = member.high_offsets();
-        let high = locked(&high);
-        let owned = locked(&self.owned);
-        let lag = owned.iter().map(|(partition, owned)| {
-            let high = high.get(partition).copied().unwrap_or(owned.next_offset);
+    fn note_position(&self, high: &BTreeMap<i32, High>) {
+        let mut all = locked(&self.owned);
+        for (partition, owned) in all.iter_mut() {
+            owned.note_reach(high.get(partition), Instant::now());
+        }
+        self.note_reach(&all);
+        let lag = all.iter().map(|(partition, owned)| {
+            let high = high.get(partition).map_or(owned.next_offset, |high| high.offset);
             (*partition, (high - owned.next_offset).max(0) as u64)
         });
         *locked(&self.counters.lag) = lag.collect();
+    }
+}
+
+impl Owned {
+    /// Notes how far it was read: of a partition that never rests, the end is never seen.
+    fn note_reach(&mut self, high: Option<&High>, now: Instant) {
+        if self.draft.is_empty() && self.waiting_count == 0 {
+            self.kept_offset = self.next_offset;
+            if self.is_at_end {
+                (self.read_until, self.wanted) = (Some(now), None);
+                return;
+            }
+        }
+        // Of a topic that was made anew, there is less now.
+        let wanted = self.wanted.into_iter().chain(high.copied()).min_by_key(|high| high.offset);
+        match wanted {
+            Some(wanted) if wanted.offset <= self.kept_offset => {
+                (self.read_until, self.wanted) = (self.read_until.max(Some(wanted.heard)), None);
+            }
+            wanted => self.wanted = wanted,
+        }
     }
 }
 
@@ -428,6 +456,7 @@ fn keep_all(shared: &Shared, waiting: &Receiver<Work>, kept: &Sender<(SegmentNam
                     && owned.generation == generation
                 {
                     owned.waiting_count -= 1;
+                    owned.kept_offset = next_offset;
                 }
             }
             Ok(Appended::Taken) => {
@@ -459,4 +488,52 @@ fn append(shared: &Shared, name: &SegmentName, draft: SegmentDraft, next_offset:
         }
     }
     shared.store.append_segment(name, &encoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::journal::Marks;
+
+    #[test]
+    fn of_a_partition_that_never_rests_it_is_known_how_far_it_was_read() {
+        let began = Instant::now();
+        let after = |seconds: u64| began + Duration::from_secs(seconds);
+        let mut draft = SegmentDraft::default();
+        draft.append("run", "pod", Some(0), b"line", Marks::default());
+        let mut owned = Owned {
+            epoch: 0,
+            generation: 0,
+            next_offset: 20,
+            draft_offset: 10,
+            draft,
+            draft_since: began,
+            kept_offset: 10,
+            is_at_end: false,
+            is_behind: false,
+            wanted: None,
+            read_until: None,
+            waiting_count: 0,
+        };
+        let high = |offset: i64, seconds: u64| High { offset, heard: after(seconds) };
+        // Each time there is more at the broker, but what it had at first is kept in the end.
+        owned.note_reach(Some(&high(15, 1)), after(1));
+        owned.note_reach(Some(&high(25, 3)), after(3));
+        assert_eq!(owned.read_until, None);
+        owned.kept_offset = 15;
+        owned.note_reach(Some(&high(25, 3)), after(4));
+        assert_eq!(owned.read_until, Some(after(1)));
+        // At the end there is nothing to be heard of, but only when all is kept.
+        owned.is_at_end = true;
+        owned.note_reach(Some(&high(25, 3)), after(5));
+        assert_eq!(owned.read_until, Some(after(1)));
+        owned.draft = SegmentDraft::default();
+        owned.note_reach(Some(&high(25, 3)), after(6));
+        assert_eq!((owned.read_until, owned.kept_offset), (Some(after(6)), 20));
+        // The topic was made anew, and what was wanted of the old one never comes.
+        (owned.is_at_end, owned.next_offset, owned.kept_offset) = (false, 3, 3);
+        owned.note_reach(Some(&high(25, 7)), after(7));
+        owned.note_reach(Some(&high(2, 9)), after(9));
+        assert_eq!(owned.read_until, Some(after(9)));
+    }
 }

@@ -1,6 +1,6 @@
 //! The lines of one pod, read from the journal as they come, in the order in which the pod wrote them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,13 +12,16 @@ use crate::model::stream::{About, Extent, PodEnd};
 use crate::store::journal::{Lines, Section, SegmentName};
 use crate::store::{Store, StoreError};
 
+use super::counters::Reach;
+
 /// Sections that are open at once: where lines of minutes are mixed, they are read more than once.
 const OPEN_BYTES_MAX: usize = 48 << 20;
 /// The reader looks this often whether somebody wants it to end.
 const WAKES_EVERY: Duration = Duration::from_millis(200);
 
-/// Lines that nobody numbered wait so long for those of another partition of which there may be more, of an earlier time.
-const PARTITION_AWAITED: Duration = Duration::from_secs(2);
+/// Lines that nobody numbered wait so long for those of a partition that another instance reads, of an earlier time: how
+/// far that one is, is not known here.
+const OTHERS_AWAITED: Duration = Duration::from_secs(10);
 
 /// One pod of a run: what the journal has of it so far.
 #[derive(Debug, Default)]
@@ -27,6 +30,8 @@ pub struct Pod {
     changed: Condvar,
     /// Lines that came more than once, as far as the reader met them.
     pub repeated_lines_count: AtomicU64,
+    /// Lines that the reader was given, repeats among them.
+    pub read_lines_count: AtomicU64,
     has_all: AtomicBool,
 }
 
@@ -38,8 +43,8 @@ struct Known {
     is_numbered: bool,
     lines_count: u64,
     ending: Ending,
-    /// Partitions of which all that the broker had is in `sections`: what comes of them now was written after it.
-    settled: BTreeSet<i32>,
+    /// What the partitions had then is in `sections`.
+    reach: Reach,
 }
 
 /// Whether more may come.
@@ -79,11 +84,12 @@ impl Pod {
         self.changed.notify_all();
     }
 
-    /// `partitions`: of which all that the broker had until now was given to `add`.
-    pub fn settle(&self, partitions: &BTreeSet<i32>) {
+    /// What the partitions had by `reach` was given to `add`.
+    pub fn note_reach(&self, reach: &Reach) {
         let mut known = self.lock();
-        if known.settled != *partitions {
-            known.settled.clone_from(partitions);
+        // Numbers say by themselves what is missing.
+        if !known.is_numbered && known.reach != *reach {
+            known.reach.clone_from(reach);
             drop(known);
             self.changed.notify_all();
         }
@@ -136,10 +142,8 @@ pub struct PodLines {
     taken: usize,
     /// How the pod was to end when it was asked last.
     ending: Ending,
-    /// That the lines may lie on.
-    partitions_count: usize,
-    settled: BTreeSet<i32>,
-    /// Of lines that nobody numbered.
+    reach: Reach,
+    /// Of lines that nobody numbered, by partition.
     queues: BTreeMap<i32, Queue>,
     /// By the first line that is still wanted of them.
     waiting: BTreeMap<(u64, usize), Arc<(SegmentName, Section)>>,
@@ -154,13 +158,13 @@ pub struct PodLines {
 /// What one partition has of lines that nobody numbered.
 struct Queue {
     waiting: VecDeque<Arc<(SegmentName, Section)>>,
-    began: Instant,
+    /// When something of it came last; before that, when the reader began.
     latest: Instant,
 }
 
 impl Queue {
     fn new() -> Queue {
-        Queue { waiting: VecDeque::new(), began: Instant::now(), latest: Instant::now() }
+        Queue { waiting: VecDeque::new(), latest: Instant::now() }
     }
 }
 
@@ -176,6 +180,7 @@ fn second_of(lines: &[u8]) -> &[u8] {
 /// A section whose lines are at hand.
 struct Open {
     place: usize,
+    since: Instant,
     section: Arc<(SegmentName, Section)>,
     lines: Lines,
     /// The next extent, and where its bytes begin.
@@ -215,16 +220,16 @@ impl PodLines {
         failure: Arc<Failure>,
         is_dropped: Arc<AtomicBool>,
     ) -> PodLines {
+        pod.read_lines_count.store(0, Ordering::Relaxed);
         PodLines {
-            partitions_count,
             store,
             pod,
             failure,
             is_dropped,
             taken: 0,
             ending: Ending::Open,
-            settled: BTreeSet::new(),
-            queues: BTreeMap::new(),
+            reach: Reach::new(),
+            queues: (0..partitions_count as i32).map(|partition| (partition, Queue::new())).collect(),
             waiting: BTreeMap::new(),
             open: Vec::new(),
             next_line: 0,
@@ -237,8 +242,11 @@ impl PodLines {
     fn take_new(&mut self) {
         let known = self.pod.lock();
         self.ending = known.ending;
-        self.settled.clone_from(&known.settled);
-        for section in &known.sections[self.taken..] {
+        self.reach.clone_from(&known.reach);
+        let new = &known.sections[self.taken..];
+        let lines_count = new.iter().map(|section| section.1.lines_count).sum();
+        self.pod.read_lines_count.fetch_add(lines_count, Ordering::Relaxed);
+        for section in new {
             if known.is_numbered {
                 self.waiting.insert((section.1.first_line, self.taken), section.clone());
             } else {
@@ -284,7 +292,7 @@ impl PodLines {
             }
             self.make_room();
             let lines = self.store.lines_of(&section.0, &section.1)?;
-            self.open.push(Open { place, section, lines, next: 0, at: 0 });
+            self.open.push(Open { place, since: Instant::now(), section, lines, next: 0, at: 0 });
         }
         let (ending, end) = (self.ending, self.pod.end());
         let next_known = self.open.iter().filter_map(|open| open.extent().map(|extent| extent.first_line)).min();
@@ -303,10 +311,7 @@ impl PodLines {
     fn step_unnumbered(&mut self) -> Result<Step, StoreError> {
         let is_open = self.ending == Ending::Open;
         self.open.retain(|open| open.at < open.lines.bytes.len());
-        let mut is_one_awaited = false;
-        // The other partitions may only be about to give their first lines.
-        let known_count = self.settled.union(&self.queues.keys().copied().collect()).count();
-        let are_some_unknown = known_count < self.partitions_count;
+        let mut dry = Vec::new();
         for (partition, queue) in &mut self.queues {
             if self.open.iter().any(|open| open.section.0.partition == *partition) {
                 continue;
@@ -314,16 +319,18 @@ impl PodLines {
             match queue.waiting.pop_front() {
                 Some(section) => {
                     let lines = self.store.lines_of(&section.0, &section.1)?;
-                    self.open.push(Open { place: 0, section, lines, next: 0, at: 0 });
+                    self.open.push(Open { place: 0, since: Instant::now(), section, lines, next: 0, at: 0 });
                 }
-                None => {
-                    let is_settled = self.settled.contains(partition);
-                    is_one_awaited |= !is_settled && queue.latest.elapsed() < PARTITION_AWAITED;
-                }
+                None => dry.push((*partition, queue.latest)),
             }
-            is_one_awaited |= are_some_unknown && queue.began.elapsed() < PARTITION_AWAITED;
         }
-        if is_open && is_one_awaited {
+        // What these partitions had when the open lines came may be of an earlier time.
+        let came = self.open.iter().map(|open| open.since).max();
+        let is_awaited = |(partition, latest): &(i32, Instant)| match self.reach.get(partition) {
+            Some(read_until) => *read_until < came,
+            None => latest.elapsed() < OTHERS_AWAITED,
+        };
+        if is_open && dry.iter().any(is_awaited) {
             return Ok(Step::Wait);
         }
         let seconds = self.open.iter().map(|open| second_of(&open.lines.bytes[open.at..]));
@@ -552,11 +559,16 @@ mod tests {
         journal.keep(0, &[(None, line)], None);
         let (text, waits) = journal.read(&mut reader);
         assert_eq!((text.as_str(), waits.unwrap_err().kind()), ("", io::ErrorKind::Interrupted));
-        journal.pod.settle(&BTreeSet::from([1]));
+        assert_eq!(journal.pod.read_lines_count.load(Ordering::Relaxed), 1);
+        // The other one is read here, and behind: however long that takes.
         let began = Instant::now();
+        journal.pod.note_reach(&Reach::from([(0, Some(began)), (1, Some(began))]));
+        journal.pod.note_reach(&Reach::from([(0, Some(Instant::now())), (1, None)]));
+        assert!(matches!(reader.step(), Ok(Step::Wait)));
+        journal.pod.note_reach(&Reach::from([(0, Some(began)), (1, Some(Instant::now()))]));
         assert_eq!(journal.read(&mut reader).0, line);
-        // Without the word of it the line would come as well, but later.
-        assert!(began.elapsed() < PARTITION_AWAITED / 2);
+        // Of one that another instance reads nothing is known, so that the line would come as well, but later.
+        assert!(began.elapsed() < OTHERS_AWAITED / 2);
     }
 
     #[test]

@@ -20,7 +20,9 @@ use crate::store::journal::{Reported, SegmentIndex, SegmentName};
 use crate::store::retention::{Deletion, Part};
 use crate::store::{Store, StoreError};
 
+use super::counters::Reach;
 use super::lines::{Ending, Failure, Pod, PodLines};
+use super::run::{Run, State};
 use super::{Door, Settings, StreamError, Told};
 
 const LOOKED_EVERY: Duration = Duration::from_millis(100);
@@ -29,27 +31,6 @@ const LISTED_EVERY: Duration = Duration::from_secs(1);
 /// What is noted of a report, in case that its run is sent once more, is kept so long, and looked at so often.
 const NOTED_KEPT_SECONDS: f64 = 90.0 * 24.0 * 3600.0;
 const NOTED_LOOKED_EVERY: Duration = Duration::from_secs(3600);
-/// Lines of a run that ended in silence are kept so long, in case that the rest comes.
-const SILENT_KEPT: Duration = Duration::from_secs(24 * 3600);
-
-/// A run of which the journal has something.
-#[derive(Debug)]
-struct Run {
-    pods: BTreeMap<String, Arc<Pod>>,
-    partitions: BTreeSet<i32>,
-    /// When something of it came last.
-    latest: Instant,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    /// It is not ours, or waits for its turn.
-    Waits,
-    /// A thread of `Work` reads it.
-    Read,
-    Reported(Reported),
-}
 
 /// A run that is read and judged.
 struct Work<'scope> {
@@ -80,8 +61,12 @@ struct Runs<'d> {
     runs: HashMap<String, Run>,
     /// The segments that are known, each with its runs.
     by_segment: BTreeMap<SegmentName, Vec<String>>,
-    /// Partitions of which all that the broker had is kept, and known here.
-    settled: BTreeSet<i32>,
+    /// Of our partitions: what is kept by it is known here.
+    reach: Reach,
+    /// When a partition came or went last.
+    owned_since: Instant,
+    /// When a segment came last.
+    latest: Instant,
     ended: Ended,
 }
 
@@ -99,7 +84,9 @@ pub fn look_after(
         door,
         runs: HashMap::new(),
         by_segment: BTreeMap::new(),
-        settled: BTreeSet::new(),
+        reach: Reach::new(),
+        owned_since: Instant::now(),
+        latest: Instant::now(),
         ended: Ended::default(),
     };
     std::thread::scope(|scope| {
@@ -108,7 +95,7 @@ pub fn look_after(
             let (mut listed, mut forgot) = (None, None);
             while !is_over.load(Ordering::Relaxed) {
                 // Asked first: what was kept of these is among the segments then.
-                let at_end = door.counters.partitions_at_end();
+                let reach = door.counters.reach();
                 match segments.recv_timeout(LOOKED_EVERY) {
                     Ok((name, index)) => runs.take(name, &index)?,
                     Err(RecvTimeoutError::Timeout) => {}
@@ -117,7 +104,7 @@ pub fn look_after(
                 while let Ok((name, index)) = segments.try_recv() {
                     runs.take(name, &index)?;
                 }
-                runs.settled = at_end;
+                runs.note_reach(reach);
                 if listed.is_none_or(|listed: Instant| listed.elapsed() >= LISTED_EVERY) {
                     listed = Some(Instant::now());
                     runs.list()?;
@@ -144,6 +131,22 @@ pub fn look_after(
 }
 
 impl<'d> Runs<'d> {
+    fn note_reach(&mut self, reach: Reach) {
+        if !reach.keys().eq(self.reach.keys()) {
+            self.owned_since = Instant::now();
+        }
+        self.reach = reach;
+    }
+
+    fn owns(&self, partition: i32) -> bool {
+        self.reach.contains_key(&partition)
+    }
+
+    /// Says whether all that the topic had then in our partitions is known here.
+    fn is_read_until(&self, then: Instant) -> bool {
+        !self.reach.is_empty() && self.reach.values().all(|until| *until >= Some(then))
+    }
+
     /// Takes the segments that other instances, or earlier lives of this one, have kept.
     fn list(&mut self) -> Result<(), StreamError> {
         for name in &self.store.segments(&self.settings.topic)? {
@@ -182,6 +185,7 @@ impl<'d> Runs<'d> {
             }
             of_segment.push(section.run.clone());
         }
+        self.latest = Instant::now();
         self.by_segment.insert(name, of_segment);
         Ok(())
     }
@@ -206,9 +210,8 @@ impl<'d> Runs<'d> {
                 index += 1;
             }
         }
-        let owned = self.door.counters.owned_partitions();
         let mut waiting: Vec<&String> =
-            self.runs.iter().filter(|(_, run)| self.is_due(run, &owned)).map(|(key, _)| key).collect();
+            self.runs.iter().filter(|(_, run)| self.is_due(run)).map(|(key, _)| key).collect();
         waiting.sort_by_key(|key| self.runs[*key].latest);
         let waiting: Vec<String> = waiting.into_iter().cloned().collect();
         for key in waiting {
@@ -280,19 +283,25 @@ impl<'d> Runs<'d> {
     }
 
     /// Says whether a run is ours to read, and can be begun.
-    fn is_due(&self, run: &Run, owned: &BTreeSet<i32>) -> bool {
+    fn is_due(&self, run: &Run) -> bool {
         let has_more = !matches!(run.state, State::Read) && !run.is_reported();
         let is_numbered = run.pods.values().any(|pod| pod.is_numbered());
         let is_known = match run.pods_count() {
             Some(_) => run.has_all_pods(),
             None => !is_numbered || run.pods.values().any(|pod| pod.about().is_some()),
         };
-        run.is_of(owned) && has_more && (is_known || self.is_quiet(run))
+        self.is_ours(run) && has_more && (is_known || self.is_quiet(run))
+    }
+
+    /// Of all instances that have parts of a run, the one that owns the lowest partition of it judges it.
+    fn is_ours(&self, run: &Run) -> bool {
+        run.partitions.first().is_some_and(|lowest| self.owns(*lowest))
     }
 
     fn is_quiet(&self, run: &Run) -> bool {
-        // While there is more to read, a part of the run may lie in it.
-        self.door.counters.owned_partitions().is_subset(&self.settled) && run.latest.elapsed() >= self.settings.quiet
+        // What lies in our partitions is known to its end; whoever got others when we got ours has read since then.
+        let since = run.latest.max(self.owned_since);
+        self.is_read_until(since + self.settings.quiet)
     }
 
     fn start<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, key: String) -> Work<'scope>
@@ -335,11 +344,11 @@ impl<'d> Runs<'d> {
     fn look_at(&self, work: &Work) {
         let Some(run) = self.runs.get(&work.run) else { return };
         // With a pod more, the run is read anew: its place among the others is known only now.
-        if !run.is_of(&self.door.counters.owned_partitions()) || run.pods.len() > work.pods.len() {
+        if !self.is_ours(run) || run.pods.len() > work.pods.len() {
             work.is_dropped.store(true, Ordering::Relaxed);
             return;
         }
-        work.pods.iter().for_each(|(_, pod)| pod.settle(&self.settled));
+        work.pods.iter().for_each(|(_, pod)| pod.note_reach(&self.reach));
         let ends: Option<Vec<_>> = work.pods.iter().map(|(_, pod)| pod.end()).collect();
         // Only when all have told: k6 ends each pod with a code of its own, and the gravest counts.
         if let Some(code) = ends.iter().flatten().filter_map(|end| end.k6_exit_code).max() {
@@ -370,9 +379,11 @@ impl<'d> Runs<'d> {
             }
             Err(error) => return Err(error.into()),
         };
-        let lines_count = run.lines_count();
+        // What came while it was judged is not in it.
+        let lines_count = work.pods.iter().map(|(_, pod)| pod.read_lines_count.load(Ordering::Relaxed)).sum();
         let run_id = report.as_ref().map(|report| report.run.id.clone());
-        let is_whole = work.pods.iter().all(|(_, pod)| pod.is_whole());
+        let has_all_pods = run.pods_count().is_some_and(|count| work.pods.len() >= count as usize);
+        let is_whole = has_all_pods && work.pods.iter().all(|(_, pod)| pod.is_whole());
         let earlier = self.store.reported(&self.settings.topic, &work.run)?.and_then(|earlier| earlier.run_id);
         let repeated = work.pods.iter().map(|(_, pod)| pod.repeated_lines_count.swap(0, Ordering::Relaxed));
         let counters = &self.door.counters;
@@ -413,14 +424,13 @@ impl<'d> Runs<'d> {
 
     /// Deletes the segments of our partitions that no run needs any more, but the last of each.
     fn delete_segments(&mut self) -> Result<(), StoreError> {
-        let owned = self.door.counters.owned_partitions();
         let now = Timestamp::from(SystemTime::now());
         let is_done = |key: &String| self.runs.get(key).is_none_or(|run| run.is_done(now));
         let mut gone = Vec::new();
         let mut names = self.by_segment.iter().peekable();
         while let Some((name, runs)) = names.next() {
             let is_last = names.peek().is_none_or(|(next, _)| next.partition != name.partition);
-            if !is_last && owned.contains(&name.partition) && runs.iter().all(is_done) {
+            if !is_last && self.owns(name.partition) && runs.iter().all(is_done) {
                 gone.push(name.clone());
             }
         }
@@ -447,60 +457,7 @@ impl<'d> Runs<'d> {
 
     /// Says whether all that the topic holds for us was read, and every run of it is reported.
     fn is_idle(&self) -> bool {
-        let owned = self.door.counters.owned_partitions();
-        let all_read = !owned.is_empty() && owned.is_subset(&self.settled);
-        all_read && self.runs.values().all(Run::is_reported)
-    }
-}
-
-impl Run {
-    fn note(&mut self, reported: Reported) {
-        if reported.is_whole {
-            // Whatever comes of it now has come before.
-            self.pods.clear();
-        }
-        self.state = State::Reported(reported);
-    }
-
-    fn reported(&self) -> Option<&Reported> {
-        match &self.state {
-            State::Reported(reported) => Some(reported),
-            State::Waits | State::Read => None,
-        }
-    }
-
-    /// Says whether all that its pods sent is in its report.
-    fn is_whole(&self) -> bool {
-        self.reported().is_some_and(|reported| reported.is_whole)
-    }
-
-    /// Says whether all that came of it is in its report.
-    fn is_reported(&self) -> bool {
-        self.is_whole() || self.reported().is_some_and(|reported| self.lines_count() <= reported.lines_count)
-    }
-
-    /// Says whether nobody needs its lines any more.
-    fn is_done(&self, now: Timestamp) -> bool {
-        let is_old = |reported: &Reported| now.seconds_since(reported.at) > SILENT_KEPT.as_secs_f64();
-        self.is_whole() || self.reported().is_some_and(is_old)
-    }
-
-    /// Says whether who owns these partitions judges it: of all instances that have parts of it, one.
-    fn is_of(&self, owned: &BTreeSet<i32>) -> bool {
-        self.partitions.first().is_some_and(|lowest| owned.contains(lowest))
-    }
-
-    /// Returns how many pods it has; none where no producer knows.
-    fn pods_count(&self) -> Option<u32> {
-        self.pods.values().filter_map(|pod| pod.about()?.pods_count).max()
-    }
-
-    fn has_all_pods(&self) -> bool {
-        self.pods_count().is_some_and(|count| self.pods.len() >= count as usize)
-    }
-
-    fn lines_count(&self) -> u64 {
-        self.pods.values().map(|pod| pod.lines_count()).sum()
+        self.is_read_until(self.latest.max(self.owned_since)) && self.runs.values().all(Run::is_reported)
     }
 }
 
@@ -540,5 +497,90 @@ fn with_defaults(labels: RunLabels, defaults: &RunLabels) -> RunLabels {
         pull_request: labels.pull_request.or_else(|| defaults.pull_request.clone()),
         ci_url: labels.ci_url.or_else(|| defaults.ci_url.clone()),
         tags,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::engine::stream::counters::Counters;
+    use crate::model::stream::{About, PodEnd};
+    use crate::store::journal::{Appended, Marks, SegmentDraft};
+
+    const WITHIN: Duration = Duration::from_secs(60);
+
+    fn settings() -> Settings {
+        Settings {
+            topic: "k6".to_owned(),
+            group: "group".to_owned(),
+            instance: None,
+            quiet: Duration::from_millis(300),
+            commit_every: Duration::from_secs(1),
+            commit_bytes: 1 << 20,
+            runs_at_once: 2,
+            labels: RunLabels::default(),
+            is_until_idle: false,
+        }
+    }
+
+    /// Keeps a pod of two, whole, as the only segment of a partition.
+    fn kept_pod(store: &Store, place: u32) -> (SegmentName, SegmentIndex) {
+        let line = |second: u32| {
+            let time = format!("2026-01-01T00:00:{second:02}Z");
+            format!(r#"{{"metric":"m","type":"Point","data":{{"time":"{time}","value":1,"tags":{{}}}}}}"#) + "\n"
+        };
+        let text: String = (0..10).map(line).collect();
+        let about = About { pods_count: Some(2), place, ..About::default() };
+        let end = PodEnd { lines_count: 10, is_cut: false, k6_exit_code: None };
+        let mut draft = SegmentDraft::default();
+        let marks = Marks { about: Some(about), end: Some(end) };
+        draft.append("run", &format!("pod {place}"), Some(0), text.as_bytes(), marks);
+        let name = SegmentName { topic: "k6".to_owned(), partition: place as i32, epoch: 0, first_offset: 0 };
+        let encoded = store.encoded_segment(&name, draft, 1).unwrap();
+        let Appended::Kept(index) = store.append_segment(&name, &encoded).unwrap() else { panic!("it is free") };
+        (name, index)
+    }
+
+    #[test]
+    fn a_pod_that_comes_after_a_silence_is_in_the_report_that_replaces_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::create(folder.path().to_str().unwrap()).unwrap());
+        let counters = Arc::<Counters>::default();
+        // Both partitions are ours, and rest at their end.
+        let always = Some(Instant::now() + WITHIN);
+        *counters.reach.lock().unwrap() = Reach::from([(0, always), (1, always)]);
+        let (reported, reports) = channel();
+        let reported = Mutex::new(reported);
+        let tell = |told: Told| {
+            if let Told::Reported { report, .. } = told {
+                reported.lock().unwrap().send(report.unwrap().run.sources.len()).unwrap();
+            }
+        };
+        let request = |labels| Request { labels, ..Request::default() };
+        let door = Door { request: &request, tell: &tell, counters, stop: Arc::default() };
+        let (kept, segments) = channel();
+        let (settings, is_over) = (settings(), AtomicBool::new(false));
+        let noted = || store.reported("k6", "run").unwrap().map(|reported| (reported.is_whole, reported.lines_count));
+        // Compared when nobody looks any more: what fails has to end.
+        let mut seen = Vec::new();
+        std::thread::scope(|scope| {
+            let looking = scope.spawn(|| look_after(&store, &settings, &door, segments, &is_over));
+            for place in 0..2 {
+                // Who looks, and has failed, hears nothing.
+                let _ = kept.send(kept_pod(&store, place));
+                let pods_count = reports.recv_timeout(WITHIN);
+                let until = Instant::now() + WITHIN;
+                while noted().is_none_or(|(_, lines)| lines < 10 * u64::from(place + 1)) && Instant::now() < until {
+                    std::thread::sleep(LOOKED_EVERY);
+                }
+                seen.push((pods_count, noted()));
+            }
+            is_over.store(true, Ordering::Relaxed);
+            looking.join().unwrap().unwrap();
+        });
+        assert_eq!(seen, [(Ok(1), Some((false, 10))), (Ok(2), Some((true, 20)))]);
+        assert_eq!(store.manifests().unwrap().0.len(), 1, "the report of one pod is gone");
     }
 }

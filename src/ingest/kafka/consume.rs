@@ -80,16 +80,23 @@ pub struct Owner {
 struct Group {
     topic: String,
     owner: Owner,
-    /// By partition, what the broker holds next.
-    high: Arc<Mutex<BTreeMap<i32, i64>>>,
+    high: Arc<Mutex<BTreeMap<i32, High>>>,
+}
+
+/// The offset that a broker will give next, and when that was heard.
+#[derive(Debug, Clone, Copy)]
+pub struct High {
+    pub offset: i64,
+    pub heard: Instant,
 }
 
 impl ClientContext for Group {
     fn stats(&self, statistics: Statistics) {
         let Some(topic) = statistics.topics.get(&self.topic) else { return };
         let mut high = self.high.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = Instant::now();
         let known = topic.partitions.values().filter(|partition| partition.partition >= 0 && partition.hi_offset >= 0);
-        high.extend(known.map(|partition| (partition.partition, partition.hi_offset)));
+        high.extend(known.map(|partition| (partition.partition, High { offset: partition.hi_offset, heard })));
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -178,7 +185,7 @@ pub struct Member {
     topic: String,
     /// Of the topic, when the member joined.
     pub partitions_count: usize,
-    high: Arc<Mutex<BTreeMap<i32, i64>>>,
+    high: Arc<Mutex<BTreeMap<i32, High>>>,
 }
 
 impl Member {
@@ -190,7 +197,7 @@ impl Member {
         owner: Owner,
     ) -> Result<Member, AccessError> {
         let partitions_count = access.partitions_count(topic)?;
-        let high = Arc::<Mutex<BTreeMap<i32, i64>>>::default();
+        let high = Arc::<Mutex<BTreeMap<i32, High>>>::default();
         let context = Group { topic: topic.to_owned(), owner, high: high.clone() };
         let mut asking = access.client();
         asking
@@ -289,7 +296,7 @@ impl Member {
     }
 
     /// Returns by partition the offset that the broker will give next, as last heard.
-    pub fn high_offsets(&self) -> Arc<Mutex<BTreeMap<i32, i64>>> {
-        self.high.clone()
+    pub fn high_offsets(&self) -> BTreeMap<i32, High> {
+        self.high.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
