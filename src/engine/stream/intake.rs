@@ -22,7 +22,9 @@ use super::{Settings, StreamError};
 
 /// Segments that wait to be kept; more would only fill the memory.
 const WAITING_MAX: usize = 2;
-const POLLED_EVERY: Duration = Duration::from_millis(50);
+const POLLED_EVERY: Duration = Duration::from_millis(25);
+/// After so many messages the clock is asked whether that is over.
+const MESSAGES_AT_ONCE: usize = 64;
 /// How often a store that cannot be written is tried again, and how long after the first time; then longer each time.
 const TRIES: u32 = 6;
 const TRIED_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -133,16 +135,22 @@ fn poll(access: &Access, shared: &Arc<Shared>, settings: &Settings, stop: &Atomi
     let tags = Tags::default();
     let mut looked = Instant::now();
     while !stop.load(Ordering::Relaxed) && locked(&shared.failure).is_none() {
-        match member.next(POLLED_EVERY) {
-            Next::Message(message) => shared.add(&tags, &message, settings),
-            Next::End(partition) => shared.note_end(partition),
-            Next::Nothing => {}
-            Next::OutOfRange => shared.begin_anew(&member),
-            Next::Unreadable(code) => {
-                shared.counters.reject(|| tracing::warn!(%code, "a set of messages cannot be read"));
-                shared.step_over(&member);
+        for _ in 0..MESSAGES_AT_ONCE {
+            match member.next(POLLED_EVERY) {
+                Next::Message(message) => {
+                    shared.add(&tags, &message, settings);
+                    continue;
+                }
+                Next::End(partition) => shared.note_end(partition),
+                Next::Nothing => {}
+                Next::OutOfRange => shared.begin_anew(&member),
+                Next::Unreadable(code) => {
+                    shared.counters.reject(|| tracing::warn!(%code, "a set of messages cannot be read"));
+                    shared.step_over(&member);
+                }
+                Next::Trouble(code) => tracing::warn!(%code, "the brokers are in trouble: trying again"),
             }
-            Next::Trouble(code) => tracing::warn!(%code, "the brokers are in trouble: trying again"),
+            break;
         }
         if looked.elapsed() >= POLLED_EVERY {
             looked = Instant::now();

@@ -25,7 +25,7 @@ use super::lines::{Ending, Failure, Pod, PodLines};
 use super::run::{Run, State};
 use super::{Door, Settings, StreamError, Told};
 
-const LOOKED_EVERY: Duration = Duration::from_millis(100);
+const LOOKED_EVERY: Duration = Duration::from_millis(25);
 /// How often the store is asked what other instances have kept.
 const LISTED_EVERY: Duration = Duration::from_secs(1);
 /// What is noted of a report, in case that its run is sent once more, is kept so long, and looked at so often.
