@@ -2,9 +2,11 @@
 //!
 //! A look judges all that is known so far, so that what it finds comes and goes at the edge of what is sure. A finding is
 //! told when two looks in a row have it, and taken back when `MISSING_LOOKS` in a row have not. One that is found again
-//! with another beginning, or with another series first, has another id: the old one is taken back in its favour.
+//! with another beginning, or with another series first, has another id: the old one is taken back in its favour. What was
+//! over before it was found is left to the report unless it is critical: nobody can act on it any more, and each look can find
+//! some such stretch anywhere before it.
 
-use crate::model::finding::Finding;
+use crate::model::finding::{Finding, Severity};
 use crate::model::time::Timestamp;
 
 /// Looks in a row that must have a finding before it is told.
@@ -65,8 +67,13 @@ impl Tracker {
             }
         }
         let mut changes = Vec::new();
-        for tracked in self.tracked.iter_mut().filter(|tracked| tracked.missing_count == 0) {
-            changes.extend(tracked.change(at));
+        for index in 0..self.tracked.len() {
+            let finding = &self.tracked[index].finding;
+            let mut told = self.tracked.iter().filter(|tracked| tracked.told.is_some());
+            let is_successor = told.any(|tracked| is_same(&tracked.finding, finding));
+            if self.tracked[index].missing_count == 0 {
+                changes.extend(self.tracked[index].change(at, is_successor));
+            }
         }
         self.drop_missing(&mut changes);
         changes
@@ -105,10 +112,11 @@ impl Tracker {
 }
 
 impl Tracked {
-    /// Says what is to be told of a finding that the look at `at` has.
-    fn change(&mut self, at: Timestamp) -> Option<Change> {
+    /// Says what is to be told of a finding that the look at `at` has. `is_successor`: of one that was told.
+    fn change(&mut self, at: Timestamp, is_successor: bool) -> Option<Change> {
         let finding = &self.finding;
         let change = match &self.told {
+            None if is_over(finding, at) && !is_successor && finding.severity != Severity::Critical => return None,
             None if self.found_count >= LOOKS_MIN => Change::Opened(finding.clone()),
             None => return None,
             Some((told, when)) if !is_over(told, *when) && is_over(finding, at) => Change::Closed(finding.clone()),
@@ -235,6 +243,19 @@ mod tests {
         check(&[(&a, &[]), (&[], &[]), (&a, &[]), (&[], &[])], (&[], &[]));
         check(&[(&a, &[]), (&a, &["opened a"]), (&[], &[]), (&[], &[]), (&[], &["withdrawn a"])], (&[], &[]));
         check(&[(&a, &[]), (&a, &["opened a"])], (&[], &["withdrawn a"]));
+    }
+
+    #[test]
+    fn what_was_over_before_it_was_found_is_left_to_the_report_unless_it_is_critical() {
+        let over = |severity| [finding("a", -20, Some(-10), 0.5, severity)];
+        let (major, critical) = (over(Severity::Major), over(Severity::Critical));
+        check(&[(&major, &[]), (&major, &[]), (&major, &[])], (&major, &[]));
+        check(&[(&critical, &[]), (&critical, &["opened a"])], (&critical, &[]));
+        // Of what was told the end has to be.
+        let told = [finding("b", -19, None, 0.5, Severity::Major)];
+        let looks: &[(&[Finding], &[&str])] =
+            &[(&told, &[]), (&told, &["opened b"]), (&major, &[]), (&major, &["opened a", "withdrawn b for a"])];
+        check(looks, (&major, &[]));
     }
 
     #[test]
