@@ -157,14 +157,17 @@ pub struct PodLines {
 
 /// What one partition has of lines that nobody numbered.
 struct Queue {
-    waiting: VecDeque<Arc<(SegmentName, Section)>>,
+    /// Each with when it came.
+    waiting: VecDeque<(Instant, Arc<(SegmentName, Section)>)>,
+    /// When what was opened last came.
+    opened: Option<Instant>,
     /// When something of it came last; before that, when the reader began.
     latest: Instant,
 }
 
 impl Queue {
     fn new() -> Queue {
-        Queue { waiting: VecDeque::new(), latest: Instant::now() }
+        Queue { waiting: VecDeque::new(), opened: None, latest: Instant::now() }
     }
 }
 
@@ -180,7 +183,6 @@ fn second_of(lines: &[u8]) -> &[u8] {
 /// A section whose lines are at hand.
 struct Open {
     place: usize,
-    since: Instant,
     section: Arc<(SegmentName, Section)>,
     lines: Lines,
     /// The next extent, and where its bytes begin.
@@ -252,7 +254,7 @@ impl PodLines {
             } else {
                 let queue = self.queues.entry(section.0.partition).or_insert_with(Queue::new);
                 queue.latest = Instant::now();
-                queue.waiting.push_back(section.clone());
+                queue.waiting.push_back((queue.latest, section.clone()));
             }
             self.taken += 1;
         }
@@ -292,7 +294,7 @@ impl PodLines {
             }
             self.make_room();
             let lines = self.store.lines_of(&section.0, &section.1)?;
-            self.open.push(Open { place, since: Instant::now(), section, lines, next: 0, at: 0 });
+            self.open.push(Open { place, section, lines, next: 0, at: 0 });
         }
         let (ending, end) = (self.ending, self.pod.end());
         let next_known = self.open.iter().filter_map(|open| open.extent().map(|extent| extent.first_line)).min();
@@ -311,21 +313,20 @@ impl PodLines {
     fn step_unnumbered(&mut self) -> Result<Step, StoreError> {
         let is_open = self.ending == Ending::Open;
         self.open.retain(|open| open.at < open.lines.bytes.len());
-        let mut dry = Vec::new();
+        let (mut dry, mut came) = (Vec::new(), None);
         for (partition, queue) in &mut self.queues {
-            if self.open.iter().any(|open| open.section.0.partition == *partition) {
-                continue;
+            if !self.open.iter().any(|open| open.section.0.partition == *partition) {
+                let Some((when, section)) = queue.waiting.pop_front() else {
+                    dry.push((*partition, queue.latest));
+                    continue;
+                };
+                let lines = self.store.lines_of(&section.0, &section.1)?;
+                self.open.push(Open { place: 0, section, lines, next: 0, at: 0 });
+                queue.opened = Some(when);
             }
-            match queue.waiting.pop_front() {
-                Some(section) => {
-                    let lines = self.store.lines_of(&section.0, &section.1)?;
-                    self.open.push(Open { place: 0, since: Instant::now(), section, lines, next: 0, at: 0 });
-                }
-                None => dry.push((*partition, queue.latest)),
-            }
+            came = came.max(queue.opened);
         }
-        // What these partitions had when the open lines came may be of an earlier time.
-        let came = self.open.iter().map(|open| open.since).max();
+        // What the dry ones had when the open lines came may be of an earlier time.
         let is_awaited = |(partition, latest): &(i32, Instant)| match self.reach.get(partition) {
             Some(read_until) => *read_until < came,
             None => latest.elapsed() < OTHERS_AWAITED,
