@@ -41,7 +41,7 @@ use super::{analyze, baseline};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Stream {
-    /// Instances with the same group share the work; tidemark when nothing says.
+    /// Instances with the same group share the work; tidemark and the topic's name when nothing says.
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
     /// What this instance is called: with the same name it goes on at once after it was killed, instead of when its session is over.
@@ -104,7 +104,6 @@ const EXAMPLES: &str = "Examples:
   tidemark stream --brokers localhost:9092 --topic k6 --until-idle
   tidemark stream --brokers b1:9093 --tls --sasl-user tidemark --sasl-mechanism scram-sha-512";
 
-const GROUP_DEFAULT: &str = "tidemark";
 const QUIET_SECONDS_DEFAULT: f64 = 30.0;
 const COMMIT_SECONDS_DEFAULT: f64 = 0.5;
 const COMMIT_MIB_DEFAULT: usize = 8;
@@ -115,7 +114,7 @@ const SECONDS_MAX: f64 = 365.0 * 86_400.0;
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StreamConfig {
-    /// Instances with the same group share the work. Default: tidemark.
+    /// Instances with the same group share the work. Default: tidemark-TOPIC, so that topics do not disturb each other.
     pub group: Option<String>,
     /// After so long without a line a run has ended whose pods do not say that they did, in seconds. Default: 30.
     pub quiet_seconds: Option<Positive>,
@@ -151,9 +150,10 @@ impl Stream {
         store.delete_abandoned(SystemTime::now())?;
         let mut tags = config.tags.clone();
         tags.extend(self.tags.iter().cloned());
+        let topic = self.kafka.topic(config);
         let settings = Settings {
-            topic: self.kafka.topic(config),
-            group: self.group.clone().or_else(|| configured.group.clone()).unwrap_or_else(|| GROUP_DEFAULT.to_owned()),
+            group: self.group.clone().or(configured.group.clone()).unwrap_or_else(|| format!("tidemark-{topic}")),
+            topic,
             instance: self.instance.clone(),
             quiet: duration(self.quiet_seconds.or(configured.quiet_seconds), QUIET_SECONDS_DEFAULT),
             commit_every: duration(self.commit_seconds.or(configured.commit_seconds), COMMIT_SECONDS_DEFAULT),

@@ -7,6 +7,7 @@
 pub mod counters;
 mod intake;
 mod lines;
+mod progress;
 mod run;
 mod runs;
 

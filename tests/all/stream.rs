@@ -2,7 +2,7 @@
 //!
 //! `eval "$(../shared/stack/up kafka)"` starts the broker and says where it is.
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
@@ -616,7 +616,10 @@ fn a_step_in_a_running_run_is_told_while_it_goes_on_and_a_steady_run_says_nothin
     let topic = Topic::new("live", 2);
     let mut stream = topic.command(folder.path(), "stream");
     stream.args(["--store", "store", "--commit-seconds", "0.2"]).stdout(Stdio::piped()).stderr(Stdio::null());
-    let consumer = stream.spawn().unwrap();
+    let mut consumer = stream.spawn().unwrap();
+    let (line, lines) = std::sync::mpsc::channel();
+    let output = std::io::BufReader::new(consumer.stdout.take().unwrap());
+    std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|said| line.send(said)));
     std::thread::sleep(Duration::from_secs(4));
     let pods: Vec<_> = ["timeout-cart", "control"]
         .into_iter()
@@ -635,9 +638,15 @@ fn a_step_in_a_running_run_is_told_while_it_goes_on_and_a_steady_run_says_nothin
         ahead.push(writer.join().unwrap());
         ends(child, Duration::from_secs(30));
     }
-    std::thread::sleep(Duration::from_secs(6));
+    let (mut said, mut reported_count) = (String::new(), 0);
+    while reported_count < 2 {
+        let line = lines.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|error| panic!("{error}: {said}"));
+        reported_count += usize::from(line.contains("\"run_reported\""));
+        said += &(line + "\n");
+    }
     assert!(Command::new("kill").arg(consumer.id().to_string()).status().unwrap().success());
-    let said = ends(consumer, Duration::from_secs(30));
+    ends(consumer, Duration::from_secs(30));
+    said.extend(lines.iter().map(|line| line + "\n"));
     let events: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let schema: Value = serde_json::from_slice(&std::fs::read(data("schemas/event.json")).unwrap()).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();

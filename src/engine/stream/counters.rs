@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::ingest::kafka::consume::High;
 use crate::model::finding::Severity;
 
 /// Rejected records that the log names; all are counted.
@@ -45,6 +46,10 @@ pub struct Counters {
     pub open_findings: Mutex<BTreeMap<Severity, u64>>,
     /// The partitions of this instance.
     pub reach: Mutex<Reach>,
+    /// What the broker had of the other partitions, as last heard; 0 where it had nothing that can be read.
+    pub others: Mutex<BTreeMap<i32, High>>,
+    /// Somebody waits to hear it.
+    pub are_others_wanted: AtomicBool,
     /// Messages that are not read yet, by partition.
     pub lag: Mutex<BTreeMap<i32, u64>>,
 }

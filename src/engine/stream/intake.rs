@@ -25,6 +25,8 @@ const WAITING_MAX: usize = 2;
 const POLLED_EVERY: Duration = Duration::from_millis(25);
 /// After so many messages the clock is asked whether that is over.
 const MESSAGES_AT_ONCE: usize = 64;
+/// How often the broker is asked about partitions of other instances, while somebody wants to know.
+const ASKED_EVERY: Duration = Duration::from_secs(1);
 /// How often a store that cannot be written is tried again, and how long after the first time; then longer each time.
 const TRIES: u32 = 6;
 const TRIED_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -133,7 +135,7 @@ fn poll(access: &Access, shared: &Arc<Shared>, settings: &Settings, stop: &Atomi
     shared.counters.partitions_count.store(member.partitions_count, Ordering::Relaxed);
     shared.counters.is_joined.store(true, Ordering::Relaxed);
     let tags = Tags::default();
-    let mut looked = Instant::now();
+    let (mut looked, mut asked) = (Instant::now(), None);
     while !stop.load(Ordering::Relaxed) && locked(&shared.failure).is_none() {
         for _ in 0..MESSAGES_AT_ONCE {
             match member.next(POLLED_EVERY) {
@@ -157,6 +159,11 @@ fn poll(access: &Access, shared: &Arc<Shared>, settings: &Settings, stop: &Atomi
             shared.keep_due(settings);
             shared.go_back(&member);
             shared.note_position(&member.high_offsets());
+            let is_wanted = shared.counters.are_others_wanted.load(Ordering::Relaxed);
+            if is_wanted && asked.is_none_or(|asked: Instant| asked.elapsed() >= ASKED_EVERY) {
+                asked = Some(Instant::now());
+                shared.ask_about_others(&member);
+            }
         }
     }
     // The member leaves the group by its end, and gives back its partitions before.
@@ -399,6 +406,19 @@ impl Shared {
             }
             self.counters.lost_messages_count.fetch_add(count, Ordering::Relaxed);
             member.seek(partition, next);
+        }
+    }
+
+    /// Asks what the broker has of the partitions that are not ours.
+    fn ask_about_others(&self, member: &Member) {
+        self.counters.are_others_wanted.store(false, Ordering::Relaxed);
+        let owned: Vec<i32> = locked(&self.owned).keys().copied().collect();
+        for partition in (0..member.partitions_count as i32).filter(|partition| !owned.contains(partition)) {
+            let heard = Instant::now();
+            // Who does not answer is asked again.
+            let Some(Watermarks { low, high, .. }) = member.look(partition, None) else { return };
+            let offset = if low < high { high } else { 0 };
+            locked(&self.counters.others).insert(partition, High { offset, heard });
         }
     }
 

@@ -20,8 +20,8 @@ use crate::store::journal::{Reported, SegmentIndex, SegmentName};
 use crate::store::retention::{Deletion, Part};
 use crate::store::{Store, StoreError};
 
-use super::counters::Reach;
 use super::lines::{Ending, Failure, Pod, PodLines};
+use super::progress::Progress;
 use super::run::{Run, State};
 use super::{Door, Settings, StreamError, Told};
 
@@ -61,12 +61,7 @@ struct Runs<'d> {
     runs: HashMap<String, Run>,
     /// The segments that are known, each with its runs.
     by_segment: BTreeMap<SegmentName, Vec<String>>,
-    /// Of our partitions: what is kept by it is known here.
-    reach: Reach,
-    /// When a partition came or went last.
-    owned_since: Instant,
-    /// When a segment came last.
-    latest: Instant,
+    progress: Progress,
     ended: Ended,
 }
 
@@ -84,9 +79,7 @@ pub fn look_after(
         door,
         runs: HashMap::new(),
         by_segment: BTreeMap::new(),
-        reach: Reach::new(),
-        owned_since: Instant::now(),
-        latest: Instant::now(),
+        progress: Progress::new(),
         ended: Ended::default(),
     };
     std::thread::scope(|scope| {
@@ -104,7 +97,7 @@ pub fn look_after(
                 while let Ok((name, index)) = segments.try_recv() {
                     runs.take(name, &index)?;
                 }
-                runs.note_reach(reach);
+                runs.progress.note_reach(reach);
                 if listed.is_none_or(|listed: Instant| listed.elapsed() >= LISTED_EVERY) {
                     listed = Some(Instant::now());
                     runs.list()?;
@@ -131,22 +124,6 @@ pub fn look_after(
 }
 
 impl<'d> Runs<'d> {
-    fn note_reach(&mut self, reach: Reach) {
-        if !reach.keys().eq(self.reach.keys()) {
-            self.owned_since = Instant::now();
-        }
-        self.reach = reach;
-    }
-
-    fn owns(&self, partition: i32) -> bool {
-        self.reach.contains_key(&partition)
-    }
-
-    /// Says whether all that the topic had then in our partitions is known here.
-    fn is_read_until(&self, then: Instant) -> bool {
-        !self.reach.is_empty() && self.reach.values().all(|until| *until >= Some(then))
-    }
-
     /// Takes the segments that other instances, or earlier lives of this one, have kept.
     fn list(&mut self) -> Result<(), StreamError> {
         for name in &self.store.segments(&self.settings.topic)? {
@@ -185,7 +162,7 @@ impl<'d> Runs<'d> {
             }
             of_segment.push(section.run.clone());
         }
-        self.latest = Instant::now();
+        self.progress.note_segment(&name, index.next_offset);
         self.by_segment.insert(name, of_segment);
         Ok(())
     }
@@ -295,13 +272,13 @@ impl<'d> Runs<'d> {
 
     /// Of all instances that have parts of a run, the one that owns the lowest partition of it judges it.
     fn is_ours(&self, run: &Run) -> bool {
-        run.partitions.first().is_some_and(|lowest| self.owns(*lowest))
+        run.partitions.first().is_some_and(|lowest| self.progress.owns(*lowest))
     }
 
     fn is_quiet(&self, run: &Run) -> bool {
-        // What lies in our partitions is known to its end; whoever got others when we got ours has read since then.
-        let since = run.latest.max(self.owned_since);
-        self.is_read_until(since + self.settings.quiet)
+        // While there is more to read, a part of the run may lie in it; also where the partitions have just changed hands.
+        let since = run.latest.max(self.progress.owned_since);
+        self.progress.is_read_until(since + self.settings.quiet, &self.door.counters)
     }
 
     fn start<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, key: String) -> Work<'scope>
@@ -348,7 +325,7 @@ impl<'d> Runs<'d> {
             work.is_dropped.store(true, Ordering::Relaxed);
             return;
         }
-        work.pods.iter().for_each(|(_, pod)| pod.note_reach(&self.reach));
+        work.pods.iter().for_each(|(_, pod)| pod.note_reach(&self.progress.reach));
         let ends: Option<Vec<_>> = work.pods.iter().map(|(_, pod)| pod.end()).collect();
         // Only when all have told: k6 ends each pod with a code of its own, and the gravest counts.
         if let Some(code) = ends.iter().flatten().filter_map(|end| end.k6_exit_code).max() {
@@ -430,7 +407,7 @@ impl<'d> Runs<'d> {
         let mut names = self.by_segment.iter().peekable();
         while let Some((name, runs)) = names.next() {
             let is_last = names.peek().is_none_or(|(next, _)| next.partition != name.partition);
-            if !is_last && self.owns(name.partition) && runs.iter().all(is_done) {
+            if !is_last && self.progress.owns(name.partition) && runs.iter().all(is_done) {
                 gone.push(name.clone());
             }
         }
@@ -457,7 +434,8 @@ impl<'d> Runs<'d> {
 
     /// Says whether all that the topic holds for us was read, and every run of it is reported.
     fn is_idle(&self) -> bool {
-        self.is_read_until(self.latest.max(self.owned_since)) && self.runs.values().all(Run::is_reported)
+        let since = self.progress.latest.max(self.progress.owned_since);
+        self.runs.values().all(Run::is_reported) && self.progress.is_read_until(since, &self.door.counters)
     }
 }
 
@@ -505,7 +483,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::engine::stream::counters::Counters;
+    use crate::engine::stream::counters::{Counters, Reach};
     use crate::model::stream::{About, PodEnd};
     use crate::store::journal::{Appended, Marks, SegmentDraft};
 
