@@ -14,7 +14,7 @@
 //! service that runs for months makes many, are noted elsewhere; what is noted of long ago goes too.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Read, Write};
+use std::io;
 use std::time::SystemTime;
 
 use futures::TryStreamExt;
@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::stream::{About, Extent, PodEnd};
 use crate::model::time::Timestamp;
 
+use super::journal_lines::Lines;
 use super::{Store, StoreError};
 
 const MAGIC: &[u8; 8] = b"TIDEMRK1";
@@ -34,11 +35,6 @@ const HEADER_BYTES: usize = 12;
 const INDEX_GUESS_BYTES: u64 = 32 << 10;
 /// An index has some hundred bytes for each run and pod.
 const INDEX_BYTES_MAX: usize = 64 << 20;
-/// k6's lines shrink to an eighteenth, at nearly twice the speed of level 1, which makes a twenty-third of them
-/// (`zstd -b --fast=3`, `zstd -b1`); both are read once or twice, and deleted.
-const ZSTD_LEVEL: i32 = -3;
-/// What a section may inflate to: far more than a segment is filled with.
-const SECTION_BYTES_MAX: u64 = 1 << 30;
 
 /// The name of a segment within its topic: ordered as the partition was read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,13 +97,6 @@ pub struct Section {
     length: u64,
 }
 
-/// The lines of a section, ordered by their numbers: `bytes` holds the extents' one after the other.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Lines {
-    pub extents: Vec<Extent>,
-    pub bytes: Vec<u8>,
-}
-
 /// A segment that is filled.
 #[derive(Debug, Default)]
 pub struct SegmentDraft {
@@ -119,6 +108,8 @@ pub struct SegmentDraft {
     pub bytes: usize,
     /// The newest time of a message of the partition so far, in milliseconds since 1970.
     pub latest_ms: Option<i64>,
+    /// Empty, for the lines of the first pod.
+    buffer: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -140,9 +131,10 @@ pub struct Marks {
 }
 
 impl SegmentDraft {
-    /// `latest_ms`: of the messages before it.
-    pub fn after(latest_ms: Option<i64>) -> SegmentDraft {
-        SegmentDraft { latest_ms, ..SegmentDraft::default() }
+    /// `latest_ms`: of the messages before it. `buffer`: of an earlier segment; a new one for each would leave the memory in
+    /// pieces.
+    pub fn after(latest_ms: Option<i64>, buffer: Vec<u8>) -> SegmentDraft {
+        SegmentDraft { latest_ms, buffer, ..SegmentDraft::default() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -187,6 +179,7 @@ impl SegmentDraft {
                     self.sections.push(SectionDraft {
                         run: run.to_owned(),
                         pod: pod.to_owned(),
+                        lines: Lines { bytes: std::mem::take(&mut self.buffer), ..Lines::default() },
                         ..SectionDraft::default()
                     });
                     new
@@ -196,9 +189,9 @@ impl SegmentDraft {
         &mut self.sections[self.last]
     }
 
-    /// Returns the index, and what lies behind it.
-    fn encode(self, next_offset: i64) -> io::Result<(SegmentIndex, Vec<u8>)> {
-        let latest_ms = self.latest_ms;
+    /// Returns the index, what lies behind it, and a buffer that is free.
+    fn encode(self, next_offset: i64) -> io::Result<(SegmentIndex, Vec<u8>, Vec<u8>)> {
+        let (latest_ms, mut buffer) = (self.latest_ms, self.buffer);
         let (mut sections, mut body) = (Vec::with_capacity(self.sections.len()), Vec::new());
         for draft in self.sections {
             let SectionDraft { run, pod, is_numbered, lines, about, end } = draft;
@@ -218,75 +211,12 @@ impl SegmentDraft {
                 at,
                 length: body.len() as u64 - at,
             });
-        }
-        Ok((SegmentIndex { next_offset, latest_ms, sections }, body))
-    }
-}
-
-impl Lines {
-    /// Orders by number what came in any order.
-    fn ordered(self) -> Lines {
-        if self.extents.is_sorted_by_key(|extent| extent.first_line) {
-            return self;
-        }
-        let mut begin = 0;
-        let mut places: Vec<(Extent, usize)> = self
-            .extents
-            .iter()
-            .map(|extent| {
-                let at = begin;
-                begin += extent.bytes as usize;
-                (*extent, at)
-            })
-            .collect();
-        places.sort_by_key(|(extent, _)| extent.first_line);
-        let mut ordered = Lines { extents: Vec::new(), bytes: Vec::with_capacity(self.bytes.len()) };
-        for (extent, at) in places {
-            ordered.bytes.extend_from_slice(&self.bytes[at..at + extent.bytes as usize]);
-            match ordered.extents.last_mut() {
-                Some(last) if last.end() == extent.first_line => {
-                    last.lines_count += extent.lines_count;
-                    last.bytes += extent.bytes;
-                }
-                _ => ordered.extents.push(extent),
+            if lines.bytes.capacity() > buffer.capacity() {
+                buffer = lines.bytes;
             }
         }
-        ordered
-    }
-
-    /// Writes a count, the extents and the bytes, compressed together.
-    fn write(&self, body: &mut Vec<u8>) -> io::Result<()> {
-        let mut encoder = zstd::stream::write::Encoder::new(body, ZSTD_LEVEL)?;
-        encoder.write_all(&(self.extents.len() as u64).to_le_bytes())?;
-        for extent in &self.extents {
-            for number in [extent.first_line, extent.lines_count, extent.bytes] {
-                encoder.write_all(&number.to_le_bytes())?;
-            }
-        }
-        encoder.write_all(&self.bytes)?;
-        encoder.finish().map(drop)
-    }
-
-    fn read(compressed: &[u8], expected_bytes: u64) -> io::Result<Lines> {
-        let broken = || io::Error::new(io::ErrorKind::InvalidData, "a section is not what its index says");
-        let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed)?.take(SECTION_BYTES_MAX);
-        let mut number = || -> io::Result<u64> {
-            let mut bytes = [0; 8];
-            decoder.read_exact(&mut bytes)?;
-            Ok(u64::from_le_bytes(bytes))
-        };
-        let count = number()?;
-        let mut extents = Vec::new();
-        for _ in 0..count {
-            extents.push(Extent { first_line: number()?, lines_count: number()?, bytes: number()? });
-        }
-        let mut bytes = Vec::with_capacity(expected_bytes.min(SECTION_BYTES_MAX) as usize);
-        decoder.read_to_end(&mut bytes)?;
-        let told = extents.iter().try_fold(0u64, |sum, extent| sum.checked_add(extent.bytes));
-        if told != Some(bytes.len() as u64) || expected_bytes != bytes.len() as u64 {
-            return Err(broken());
-        }
-        Ok(Lines { extents, bytes })
+        buffer.clear();
+        Ok((SegmentIndex { next_offset, latest_ms, sections }, body, buffer))
     }
 }
 
@@ -295,6 +225,8 @@ impl Lines {
 pub struct EncodedSegment {
     index: SegmentIndex,
     payload: PutPayload,
+    /// Of the draft, emptied.
+    pub buffer: Vec<u8>,
 }
 
 /// What came of putting a segment.
@@ -330,14 +262,14 @@ impl Store {
             what: name.path(self).to_string(),
             cause,
         };
-        let (index, body) = draft.encode(next_offset).map_err(|error| failed(error.into()))?;
+        let (index, body, buffer) = draft.encode(next_offset).map_err(|error| failed(error.into()))?;
         let text = serde_json::to_vec(&index).map_err(|error| failed(error.into()))?;
         let mut head = Vec::with_capacity(HEADER_BYTES + text.len());
         head.extend_from_slice(MAGIC);
         head.extend_from_slice(&(text.len() as u32).to_le_bytes());
         head.extend_from_slice(&text);
         let payload = PutPayload::from_iter([bytes::Bytes::from(head), bytes::Bytes::from(body)]);
-        Ok(EncodedSegment { index: index.behind_header(text.len()), payload })
+        Ok(EncodedSegment { index: index.behind_header(text.len()), payload, buffer })
     }
 
     /// Puts a segment where there is none yet.

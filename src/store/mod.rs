@@ -24,6 +24,7 @@ pub mod bundle;
 pub mod claim;
 mod constant_column;
 pub mod journal;
+pub mod journal_lines;
 pub mod manifest;
 pub mod report_tables;
 pub mod retention;

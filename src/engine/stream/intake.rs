@@ -82,6 +82,8 @@ struct Shared {
     topic: String,
     owned: Mutex<BTreeMap<i32, Owned>>,
     work: SyncSender<Work>,
+    /// Of segments that are kept, for the next ones.
+    buffers: Mutex<Vec<Vec<u8>>>,
     /// Generations whose place in the journal was taken by another process.
     taken: Mutex<HashSet<u64>>,
     generations: Mutex<u64>,
@@ -108,6 +110,7 @@ pub fn read(
         topic: settings.topic.clone(),
         owned: Mutex::default(),
         work,
+        buffers: Mutex::default(),
         taken: Mutex::default(),
         generations: Mutex::default(),
         failure: Mutex::default(),
@@ -232,7 +235,7 @@ impl Shared {
             generation: self.new_generation(),
             next_offset: offset,
             draft_offset: offset,
-            draft: SegmentDraft::after(latest_ms),
+            draft: SegmentDraft::after(latest_ms, Vec::new()),
             draft_since: Instant::now(),
             kept_offset: offset,
             is_at_end: false,
@@ -334,7 +337,8 @@ impl Shared {
             },
             generation: owned.generation,
             draft: {
-                let next = SegmentDraft::after(owned.draft.latest_ms);
+                let buffer = locked(&self.buffers).pop().unwrap_or_default();
+                let next = SegmentDraft::after(owned.draft.latest_ms, buffer);
                 std::mem::replace(&mut owned.draft, next)
             },
             next_offset: owned.next_offset,
@@ -502,7 +506,8 @@ fn keep_all(shared: &Shared, waiting: &Receiver<Work>, kept: &Sender<(SegmentNam
 
 /// Keeps a segment, again and again while the store cannot be written.
 fn append(shared: &Shared, name: &SegmentName, draft: SegmentDraft, next_offset: i64) -> Result<Appended, StoreError> {
-    let encoded = shared.store.encoded_segment(name, draft, next_offset)?;
+    let mut encoded = shared.store.encoded_segment(name, draft, next_offset)?;
+    locked(&shared.buffers).push(std::mem::take(&mut encoded.buffer));
     let mut wait = TRIED_AGAIN_AFTER;
     for _ in 1..TRIES {
         match shared.store.append_segment(name, &encoded) {

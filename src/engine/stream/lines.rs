@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use memchr::{memchr, memchr_iter, memmem};
 
 use crate::model::stream::{About, Extent, PodEnd};
-use crate::store::journal::{Lines, Section, SegmentName};
+use crate::store::journal::{Section, SegmentName};
+use crate::store::journal_lines::Lines;
 use crate::store::{Store, StoreError};
 
 use super::counters::Reach;
