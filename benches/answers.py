@@ -86,4 +86,5 @@ def main():
     sys.exit(rate < RATE_MIN or max(memory) > MEGABYTES_MAX)
 
 
-main()
+if __name__ == "__main__":
+    main()

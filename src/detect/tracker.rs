@@ -68,12 +68,10 @@ impl Tracker {
         }
         let mut changes = Vec::new();
         for index in 0..self.tracked.len() {
-            let finding = &self.tracked[index].finding;
+            let Tracked { finding, missing_count: 0, .. } = &self.tracked[index] else { continue };
             let mut told = self.tracked.iter().filter(|tracked| tracked.told.is_some());
             let is_successor = told.any(|tracked| is_same(&tracked.finding, finding));
-            if self.tracked[index].missing_count == 0 {
-                changes.extend(self.tracked[index].change(at, is_successor));
-            }
+            changes.extend(self.tracked[index].change(at, is_successor));
         }
         self.drop_missing(&mut changes);
         changes

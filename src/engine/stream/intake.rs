@@ -16,6 +16,7 @@ use crate::ingest::kafka::consume::{High, Look, Member, Next, Owner, Watermarks}
 use crate::ingest::kafka::record::{Record, Tags};
 use crate::store::journal::{Appended, Marks, SegmentDraft, SegmentIndex, SegmentName};
 use crate::store::{Store, StoreError};
+use crate::tables::pool::Pool;
 
 use super::counters::Counters;
 use super::{Settings, StreamError};
@@ -83,7 +84,7 @@ struct Shared {
     owned: Mutex<BTreeMap<i32, Owned>>,
     work: SyncSender<Work>,
     /// Of segments that are kept, for the next ones.
-    buffers: Mutex<Vec<Vec<u8>>>,
+    buffers: Pool<Vec<u8>>,
     /// Generations whose place in the journal was taken by another process.
     taken: Mutex<HashSet<u64>>,
     generations: Mutex<u64>,
@@ -110,7 +111,7 @@ pub fn read(
         topic: settings.topic.clone(),
         owned: Mutex::default(),
         work,
-        buffers: Mutex::default(),
+        buffers: Pool::default(),
         taken: Mutex::default(),
         generations: Mutex::default(),
         failure: Mutex::default(),
@@ -235,7 +236,7 @@ impl Shared {
             generation: self.new_generation(),
             next_offset: offset,
             draft_offset: offset,
-            draft: SegmentDraft::after(latest_ms, Vec::new()),
+            draft: SegmentDraft::after(latest_ms, self.buffers.take()),
             draft_since: Instant::now(),
             kept_offset: offset,
             is_at_end: false,
@@ -337,8 +338,7 @@ impl Shared {
             },
             generation: owned.generation,
             draft: {
-                let buffer = locked(&self.buffers).pop().unwrap_or_default();
-                let next = SegmentDraft::after(owned.draft.latest_ms, buffer);
+                let next = SegmentDraft::after(owned.draft.latest_ms, self.buffers.take());
                 std::mem::replace(&mut owned.draft, next)
             },
             next_offset: owned.next_offset,
@@ -507,7 +507,7 @@ fn keep_all(shared: &Shared, waiting: &Receiver<Work>, kept: &Sender<(SegmentNam
 /// Keeps a segment, again and again while the store cannot be written.
 fn append(shared: &Shared, name: &SegmentName, draft: SegmentDraft, next_offset: i64) -> Result<Appended, StoreError> {
     let mut encoded = shared.store.encoded_segment(name, draft, next_offset)?;
-    locked(&shared.buffers).push(std::mem::take(&mut encoded.buffer));
+    shared.buffers.give(std::mem::take(&mut encoded.buffer));
     let mut wait = TRIED_AGAIN_AFTER;
     for _ in 1..TRIES {
         match shared.store.append_segment(name, &encoded) {
