@@ -103,7 +103,7 @@ pub struct ChangePointCase {
     pub values: Vec<Option<f64>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ChangePointVerdict {
     pub id: String,
     /// Index of the first value of each new regime, from 0.
@@ -124,7 +124,7 @@ pub struct AnomalyCase {
     pub v: Vec<Option<f64>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct AnomalyVerdict {
     pub id: String,
     /// Places of the alarms, from 0; each is raised by what came up to it.

@@ -93,7 +93,7 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 /// Where people see changes in a series.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct ChangePointTruth {
     pub id: String,
     /// By annotator: index of the first value of each new regime.
@@ -168,7 +168,7 @@ fn segments(places: &[usize], values_count: usize) -> Vec<(usize, usize)> {
 }
 
 /// Where a stream is not as usual.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct AnomalyTruth {
     pub id: String,
     /// First and last place of each window, ascending.

@@ -1,10 +1,13 @@
 //! Findings while a run goes on: from what each look finds, one message for each change.
 //!
 //! A look judges all that is known so far, so that what it finds comes and goes at the edge of what is sure. A finding is
-//! told when two looks in a row have it, and taken back when `MISSING_LOOKS` in a row have not. One that is found again
-//! with another beginning, or with another series first, has another id: the old one is taken back in its favour. What was
-//! over before it was found is left to the report unless it is critical: nobody can act on it any more, and each look can find
+//! told when two looks in a row have it, and taken back when `MISSING_LOOKS` in a row have not. What was told keeps its id
+//! though a later look has it with another beginning, or with another series first: which of several endpoints that moved
+//! together comes first may change with every look. If the report has another id in the end, the one told is taken back in
+//! its favour. What was over before it was found is left to the report unless it is critical: nobody can act on it any more, and each look can find
 //! some such stretch anywhere before it.
+
+use std::collections::HashSet;
 
 use crate::model::finding::{Finding, Severity};
 use crate::model::time::Timestamp;
@@ -57,10 +60,13 @@ impl Tracker {
         for tracked in &mut self.tracked {
             tracked.missing_count += 1;
         }
-        for finding in found {
-            match self.tracked.iter_mut().find(|tracked| tracked.finding.id == finding.id) {
+        let ids: HashSet<String> = found.iter().map(|finding| finding.id.clone()).collect();
+        for mut finding in found {
+            let known = self.tracked.iter().position(|tracked| tracked.finding.id == finding.id);
+            match known.or_else(|| self.told_as_another(&finding, &ids)).map(|index| &mut self.tracked[index]) {
                 Some(tracked) => {
                     tracked.found_count = if tracked.missing_count > 1 { 1 } else { tracked.found_count + 1 };
+                    finding.id.clone_from(&tracked.finding.id);
                     (tracked.finding, tracked.missing_count) = (finding, 0);
                 }
                 None => self.tracked.push(Tracked { finding, told: None, found_count: 1, missing_count: 0 }),
@@ -75,6 +81,14 @@ impl Tracker {
         }
         self.drop_missing(&mut changes);
         changes
+    }
+
+    /// Returns the place of what was told of the same under an id that this look does not have. `ids`: those that it has.
+    fn told_as_another(&self, finding: &Finding, ids: &HashSet<String>) -> Option<usize> {
+        self.tracked.iter().position(|Tracked { finding: known, told, missing_count, .. }| {
+            let is_free = *missing_count > 0 && !ids.contains(&known.id);
+            told.is_some() && is_free && known.kind == finding.kind && is_same(known, finding)
+        })
     }
 
     /// Returns what has to be taken back when the run is judged as a whole.
@@ -251,16 +265,23 @@ mod tests {
         check(&[(&critical, &[]), (&critical, &["opened a"])], (&critical, &[]));
         // Of what was told the end has to be.
         let told = [finding("b", -19, None, 0.5, Severity::Major)];
-        let looks: &[(&[Finding], &[&str])] =
-            &[(&told, &[]), (&told, &["opened b"]), (&major, &[]), (&major, &["opened a", "withdrawn b for a"])];
-        check(looks, (&major, &[]));
+        check(&[(&told, &[]), (&told, &["opened b"]), (&major, &["closed b"])], (&major, &["withdrawn b for a"]));
     }
 
     #[test]
-    fn another_beginning_takes_the_place_of_the_first() {
+    fn what_was_told_keeps_its_id_until_the_report_has_another() {
         let a = [finding("a", 19, None, 0.5, Severity::Major)];
         let b = [finding("b", 20, None, 0.5, Severity::Major)];
-        check(&[(&a, &[]), (&a, &["opened a"]), (&b, &[]), (&b, &["opened b", "withdrawn a for b"])], (&b, &[]));
-        check(&[(&a, &[]), (&a, &["opened a"])], (&b, &["withdrawn a for b"]));
+        check(&[(&a, &[]), (&a, &["opened a"]), (&b, &[]), (&a, &[]), (&b, &[])], (&a, &[]));
+        check(&[(&a, &[]), (&a, &["opened a"]), (&b, &[]), (&b, &[])], (&b, &["withdrawn a for b"]));
+        // Two at once are two.
+        let both = [b[0].clone(), a[0].clone()];
+        check(&[(&a, &[]), (&a, &["opened a"]), (&both, &[]), (&both, &["opened b"])], (&both, &[]));
+        // Of another kind it is another.
+        let mut leak = b.clone();
+        leak[0].kind = FindingKind::Leak;
+        let looks: &[(&[Finding], &[&str])] =
+            &[(&a, &[]), (&a, &["opened a"]), (&leak, &[]), (&leak, &["opened b", "withdrawn a for b"])];
+        check(looks, (&leak, &[]));
     }
 }

@@ -26,22 +26,36 @@ use super::significance::log_chance_student;
 const LEVEL_RUNS_MIN: usize = 3;
 /// Through fewer runs there is always a line.
 const LINE_RUNS_MIN: usize = 5;
-const LEVEL_NUMBERS: f64 = 3.0;
-const LINE_NUMBERS: f64 = 4.0;
 const SLOPE_NUMBERS: f64 = 2.0;
-/// What is counted as noise at least for lines, as a part of all variance.
-///
-/// Curves, such as growth, are no lines, and one with little noise would be cut for that into many. A line whose gain is
-/// below `price * ln n * 0.05 / n` of all variance is not seen in a picture of the history either.
-const LINES_SHARE_MIN: f64 = 0.05;
-/// The same for levels: less, so that a small change is seen beside a large one, but not none, so that values without any
-/// noise but that of rounding do not have a change wherever they are rounded otherwise.
-const LEVELS_SHARE_MIN: f64 = 0.005;
-/// Values farther than three sigma from the median of the seven runs around are drawn in to there: one bad run is no change.
-const CLIP: f64 = 3.0;
 const CLIP_REACH: usize = 3;
 /// Both intervals: of the effect, and of the date.
 const CONFIDENCE: f64 = 0.95;
+
+/// What is chosen, not derived. `tests/all/held_back.rs` chooses it anew without the series that it is scored on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Free numbers that a cut between levels has to pay for.
+    pub level_numbers: f64,
+    /// Free numbers that a cut between lines has to pay for.
+    pub line_numbers: f64,
+    /// What is counted as noise at least for lines, as a part of all variance.
+    ///
+    /// Curves, such as growth, are no lines, and one with little noise would be cut for that into many. A line whose gain is
+    /// below `price * ln n * 0.05 / n` of all variance is not seen in a picture of the history either.
+    pub lines_share_min: f64,
+    /// The same for levels: less, so that a small change is seen beside a large one, but not none, so that values without
+    /// any noise but that of rounding do not have a change wherever they are rounded otherwise.
+    pub levels_share_min: f64,
+    /// Values farther than so many sigma from the median of the seven runs around are drawn in to there: one bad run is no
+    /// change.
+    pub clip: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { level_numbers: 3.0, line_numbers: 4.0, lines_share_min: 0.05, levels_share_min: 0.005, clip: 3.0 }
+    }
+}
 
 /// A history cut into regimes.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +112,11 @@ pub struct Interval {
 ///
 /// `values`: one a run, oldest first, logarithms where changes are ratios. Runs whose value is not finite are left out.
 pub fn change_points(values: &[f64]) -> Option<History> {
+    change_points_within(values, &Limits::default())
+}
+
+/// The same within other limits.
+pub fn change_points_within(values: &[f64], limits: &Limits) -> Option<History> {
     let places: Vec<usize> = (0..values.len()).filter(|place| values[*place].is_finite()).collect();
     let known: Vec<f64> = places.iter().map(|place| values[*place]).collect();
     let unit = Unit::of(&known);
@@ -106,12 +125,11 @@ pub fn change_points(values: &[f64]) -> Option<History> {
         Some(deseasoned) => (Some(deseasoned.period), deseasoned.values),
         None => (None, scaled),
     };
-    let tamed = without_outliers(&scaled);
+    let tamed = without_outliers(&scaled, limits.clip);
     let (sums, noise, runs_count) = (Sums::of(&tamed), RunNoise::of(&tamed)?, tamed.len());
     let all = sums.fit(Shape::Level, 0, runs_count).residuals / runs_count as f64;
     let weighed = |share_min: f64| noise.long_run.max(share_min * all);
-    let (shape, weighed, boundaries) =
-        boundaries(&sums, runs_count, weighed(LINES_SHARE_MIN), weighed(LEVELS_SHARE_MIN));
+    let (shape, weighed, boundaries) = boundaries(&sums, runs_count, limits, weighed);
     let ends = [&[0], &boundaries[..], &[runs_count]].concat();
     let cut = Cut { sums: &sums, shape, ends: &ends, weighed, long_run: noise.long_run, unit };
     let place = |at: usize| places.get(at).copied().unwrap_or(values.len());
@@ -179,7 +197,7 @@ fn finite(value: f64) -> f64 {
 }
 
 /// Draws values that are far from those around in to where they are no outliers.
-fn without_outliers(values: &[f64]) -> Vec<f64> {
+fn without_outliers(values: &[f64], clip: f64) -> Vec<f64> {
     let around = |at: usize| {
         let window = &values[at.saturating_sub(CLIP_REACH)..(at + CLIP_REACH + 1).min(values.len())];
         median(window)
@@ -191,19 +209,26 @@ fn without_outliers(values: &[f64]) -> Vec<f64> {
         0.0 => distances.iter().sum::<f64>() / distances.len().max(1) as f64,
         sigma => sigma,
     };
-    let limit = CLIP * sigma;
+    let limit = clip * sigma;
     values.iter().zip(&medians).map(|(value, median)| value.clamp(median - limit, median + limit)).collect()
 }
 
 /// Returns whether levels or lines describe the series at less cost, the unit of noise in which that was weighed, and where
-/// they begin.
-fn boundaries(sums: &Sums, runs_count: usize, for_lines: f64, for_levels: f64) -> (Shape, f64, Vec<usize>) {
+/// they begin. `weighed`: that unit, for the least part of all variance that is counted as noise.
+fn boundaries(
+    sums: &Sums,
+    runs_count: usize,
+    limits: &Limits,
+    weighed: impl Fn(f64) -> f64,
+) -> (Shape, f64, Vec<usize>) {
+    let (for_lines, for_levels) = (weighed(limits.lines_share_min), weighed(limits.levels_share_min));
     let price = |numbers: f64| {
         let degrees = degrees_of_freedom(runs_count);
         degrees * (numbers * (runs_count as f64).ln() / degrees).exp_m1()
     };
-    let levels = |weighed: f64| best_partition(sums, Shape::Level, LEVEL_RUNS_MIN, weighed * price(LEVEL_NUMBERS));
-    let lines = best_partition(sums, Shape::Line, LINE_RUNS_MIN, for_lines * price(LINE_NUMBERS));
+    let levels =
+        |weighed: f64| best_partition(sums, Shape::Level, LEVEL_RUNS_MIN, weighed * price(limits.level_numbers));
+    let lines = best_partition(sums, Shape::Line, LINE_RUNS_MIN, for_lines * price(limits.line_numbers));
     // What is compared is weighed alike.
     let alike = levels(for_lines);
     if lines.cost + for_lines * price(SLOPE_NUMBERS) < alike.cost {

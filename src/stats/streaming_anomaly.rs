@@ -11,34 +11,55 @@
 
 use std::collections::VecDeque;
 
-/// Spans in values, and lengths of patterns in spans, of the views.
-///
-/// Single values find spikes, means over 6 and 24 find levels, and patterns of 48 values find what is unusual only where it
-/// is: a flat day, a missing dip. Of some fifty sets that were tried on NAB's developer half, this is the smallest of the
-/// best; the other good ones differ from it by less than one anomaly more or less of 57 does.
-const VIEWS: [(usize, usize); 4] = [(1, 1), (6, 1), (24, 1), (6, 8)];
 /// Views that overlap with the present are no past: a slow change would find itself.
 const SPANS_APART: usize = 8;
 /// How many spans back a view remembers. It bounds time and memory, and lets old habits become new again.
 const SPANS_REMEMBERED: usize = 2000;
-/// "Large" is the level that so much of the recent distances is below; from 0.95 to 0.98 it makes no difference.
-const LARGE: f64 = 0.97;
-/// How many spans are recent; half as many or half as many again find as much, with a few more false alarms.
-const RECENT_SPANS: usize = 200;
 /// The newest distances may be the anomaly's own first ones.
 const RECENT_LAG: usize = 2;
 /// Fewer recent distances do not show what is large.
 const RECENT_COUNT_MIN: usize = 10;
-/// Three percent of the range is no news in the calmest of streams. It is added to what is large.
-const RANGE_PART_MIN: f64 = 0.03;
 /// Values that are only learned from.
 pub const LEARNING_COUNT: usize = 100;
-/// An alarm is where the views' distances are on average so many times what is large. From 0.7 to 1.0, each tenth more
-/// trades one point of NAB's standard score for one hundredth of the event F1.
-const RATIO_OF_ALARM: f64 = 0.8;
 /// The rest after an alarm: so many values, and at least this part of all so far.
 const REST_COUNT_MIN: usize = 72;
 const REST_PART: f64 = 0.05;
+
+/// What is chosen, not derived. `tests/all/held_back.rs` chooses it anew without the streams that it is scored on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Spans in values, and lengths of patterns in spans, of the views.
+    ///
+    /// Single values find spikes, means over 6 and 24 find levels, and patterns of 48 values find what is unusual only where
+    /// it is: a flat day, a missing dip. Of some fifty sets that were tried on NAB's developer half, this is the smallest of
+    /// the best; the other good ones differ from it by less than one anomaly more or less of 57 does.
+    pub views: Vec<(usize, usize)>,
+    pub novelty: NoveltyLimits,
+    /// An alarm is where the views' distances are on average so many times what is large. From 0.7 to 1.0, each tenth more
+    /// trades one point of NAB's standard score for one hundredth of the event F1.
+    pub ratio_of_alarm: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            views: vec![(1, 1), (6, 1), (24, 1), (6, 8)],
+            novelty: NoveltyLimits { large: 0.97, recent_spans: 200, range_part_min: 0.03 },
+            ratio_of_alarm: 0.8,
+        }
+    }
+}
+
+/// When a distance is new.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NoveltyLimits {
+    /// "Large" is the level that so much of the recent distances is below; from 0.95 to 0.98 it makes no difference.
+    pub large: f64,
+    /// How many spans are recent; half as many or half as many again find as much, with a few more false alarms.
+    pub recent_spans: usize,
+    /// Three percent of the range is no news in the calmest of streams. It is added to what is large.
+    pub range_part_min: f64,
+}
 
 /// What is said about one value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,15 +72,20 @@ pub struct Judged {
 /// Judges a stream value by value, by what came before only.
 #[derive(Debug, Clone)]
 pub struct Stream {
-    views: Vec<View>,
+    views: Vec<(Distances, Novelty)>,
     count: usize,
-    alarm_at: Option<usize>,
+    alarms: Alarms,
 }
 
 impl Default for Stream {
     fn default() -> Stream {
-        let views = VIEWS.iter().map(|(span, length)| View::of(*span, *length)).collect();
-        Stream { views, count: 0, alarm_at: None }
+        let limits = Limits::default();
+        let view = |(span, length): (usize, usize)| (Distances::of(span, length), Novelty::within(limits.novelty));
+        Stream {
+            views: limits.views.into_iter().map(view).collect(),
+            count: 0,
+            alarms: Alarms::above(limits.ratio_of_alarm),
+        }
     }
 }
 
@@ -71,17 +97,13 @@ impl Stream {
         }
         let at = self.count;
         self.count += 1;
-        for view in &mut self.views {
-            view.push(value, at);
+        for (distances, novelty) in &mut self.views {
+            if let Some(distance) = distances.push(value) {
+                novelty.push(distance, at);
+            }
         }
-        let ratio = self.views.iter().map(|view| view.ratio).sum::<f64>() / self.views.len() as f64;
-        let rest = (REST_PART * at as f64).max(REST_COUNT_MIN as f64);
-        let is_rested = self.alarm_at.is_none_or(|alarm| (at - alarm) as f64 >= rest);
-        let is_alarm = ratio > RATIO_OF_ALARM && is_rested;
-        if is_alarm {
-            self.alarm_at = Some(at);
-        }
-        Judged { score: ratio / (ratio + RATIO_OF_ALARM), is_alarm }
+        let ratios = self.views.iter().map(|(_, novelty)| novelty.ratio());
+        self.alarms.push(ratios.sum::<f64>() / self.views.len() as f64, at)
     }
 }
 
@@ -91,9 +113,9 @@ pub fn judged(values: &[f64]) -> Vec<Judged> {
     values.iter().map(|value| stream.push(*value)).collect()
 }
 
-/// The stream as means over a span, in patterns of some length.
+/// How far a stream is from its past: as means over a span, in patterns of some length.
 #[derive(Debug, Clone)]
-struct View {
+pub struct Distances {
     span: usize,
     length: usize,
     /// Of the span that is not full yet.
@@ -103,32 +125,22 @@ struct View {
     means: VecDeque<f64>,
     low: f64,
     high: f64,
-    recent: Recent,
-    /// Of the last full span's distance to what is large, 0 while learning.
-    ratio: f64,
 }
 
-impl View {
-    fn of(span: usize, length: usize) -> View {
-        View {
-            span,
-            length,
-            sum: 0.0,
-            sum_count: 0,
-            means: VecDeque::new(),
-            low: f64::INFINITY,
-            high: f64::NEG_INFINITY,
-            recent: Recent::default(),
-            ratio: 0.0,
-        }
+impl Distances {
+    /// `span`: in values; `length`: of a pattern, in spans.
+    pub fn of(span: usize, length: usize) -> Distances {
+        let (low, high) = (f64::INFINITY, f64::NEG_INFINITY);
+        Distances { span, length, sum: 0.0, sum_count: 0, means: VecDeque::new(), low, high }
     }
 
-    /// `at`: the index of the value in the stream.
-    fn push(&mut self, value: f64, at: usize) {
+    /// Returns how far the newest pattern is from the nearest one before it, as a part of the stream's range and by span;
+    /// none within a span, and none without a past.
+    pub fn push(&mut self, value: f64) -> Option<f64> {
         self.sum += value / self.span as f64;
         self.sum_count += 1;
         if self.sum_count < self.span {
-            return;
+            return None;
         }
         let mean = self.sum;
         (self.sum, self.sum_count) = (0.0, 0);
@@ -137,20 +149,6 @@ impl View {
         if self.means.len() > SPANS_REMEMBERED + self.length {
             self.means.pop_front();
         }
-        let Some(distance) = self.distance() else { return };
-        let large = self.recent.large().map(|large| large + RANGE_PART_MIN);
-        match large {
-            Some(large) if at >= LEARNING_COUNT => {
-                self.ratio = distance / large;
-                // An anomaly that counts in full would hide the next one.
-                self.recent.push(distance.min(large));
-            }
-            _ => self.recent.push(distance),
-        }
-    }
-
-    /// Returns how far the newest pattern is from the nearest one before it, as a part of the stream's range and by span.
-    fn distance(&mut self) -> Option<f64> {
         let means: &[f64] = self.means.make_contiguous();
         let past = means.len().checked_sub(SPANS_APART).filter(|past| *past >= self.length)?;
         let newest = &means[means.len() - self.length..];
@@ -173,6 +171,63 @@ impl View {
     }
 }
 
+/// How new distances are beside those of late.
+#[derive(Debug, Clone)]
+pub struct Novelty {
+    limits: NoveltyLimits,
+    recent: Recent,
+    /// Of the last distance to what is large, 0 while learning.
+    ratio: f64,
+}
+
+impl Novelty {
+    pub fn within(limits: NoveltyLimits) -> Novelty {
+        Novelty { limits, recent: Recent::default(), ratio: 0.0 }
+    }
+
+    /// `at`: the index of the distance's last value in the stream.
+    pub fn push(&mut self, distance: f64, at: usize) {
+        let large = self.recent.large(&self.limits).map(|large| large + self.limits.range_part_min);
+        match large {
+            Some(large) if at >= LEARNING_COUNT => {
+                self.ratio = distance / large;
+                // An anomaly that counts in full would hide the next one.
+                self.recent.push(distance.min(large));
+            }
+            _ => self.recent.push(distance),
+        }
+    }
+
+    /// How many times what is large the last distance is.
+    pub fn ratio(&self) -> f64 {
+        self.ratio
+    }
+}
+
+/// Alarms with a rest after each.
+#[derive(Debug, Clone)]
+pub struct Alarms {
+    ratio_of_alarm: f64,
+    alarm_at: Option<usize>,
+}
+
+impl Alarms {
+    pub fn above(ratio_of_alarm: f64) -> Alarms {
+        Alarms { ratio_of_alarm, alarm_at: None }
+    }
+
+    /// `ratio`: of all views, on average; `at`: the index of the value in the stream.
+    pub fn push(&mut self, ratio: f64, at: usize) -> Judged {
+        let rest = (REST_PART * at as f64).max(REST_COUNT_MIN as f64);
+        let is_rested = self.alarm_at.is_none_or(|alarm| (at - alarm) as f64 >= rest);
+        let is_alarm = ratio > self.ratio_of_alarm && is_rested;
+        if is_alarm {
+            self.alarm_at = Some(at);
+        }
+        Judged { score: ratio / (ratio + self.ratio_of_alarm), is_alarm }
+    }
+}
+
 /// Distances of late, the oldest first, and those of them that are old enough in order.
 #[derive(Debug, Clone, Default)]
 struct Recent {
@@ -190,15 +245,15 @@ impl Recent {
     }
 
     /// Returns what is large among the recent ones; none of too few.
-    fn large(&mut self) -> Option<f64> {
-        while self.ordered.len() > RECENT_SPANS {
+    fn large(&mut self, limits: &NoveltyLimits) -> Option<f64> {
+        while self.ordered.len() > limits.recent_spans {
             let oldest = self.distances.pop_front().expect("it holds all that are in order, and newer ones");
             self.ordered.remove(self.ordered.partition_point(|other| *other < oldest));
         }
         if self.ordered.len() < RECENT_COUNT_MIN {
             return None;
         }
-        Some(self.ordered[(self.ordered.len() as f64 * LARGE) as usize])
+        Some(self.ordered[(self.ordered.len() as f64 * limits.large) as usize])
     }
 }
 

@@ -16,6 +16,7 @@ mod error_histories;
 mod folders;
 mod forms;
 mod front_door;
+mod held_back;
 mod histories;
 mod hostile_histories;
 mod live;
