@@ -4,7 +4,7 @@
 //! Names begin with the server and a colon, as those of recording rules do: `tempo:server_duration_seconds_sum`,
 //! `pyroscope:mutex_delay_seconds_total`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -156,9 +156,17 @@ type Steps = (String, BTreeMap<String, String>, Vec<(i64, f64)>, Meaning);
 /// `all`: name, labels, steps by their milliseconds, and what their values mean.
 fn metrics(all: impl Iterator<Item = Steps>) -> Metrics {
     let mut metrics = Metrics::default();
-    for (name, labels, mut steps, meaning) in all {
+    let mut all: Vec<Steps> = all.collect();
+    for (_, _, steps, _) in &mut all {
         steps.sort_by_key(|(at, _)| *at);
         steps.dedup_by_key(|(at, _)| *at);
+    }
+    let times: BTreeSet<i64> = all.iter().flat_map(|(_, _, steps, _)| steps.iter().map(|(at, _)| *at)).collect();
+    let times: Vec<i64> = times.into_iter().collect();
+    for (name, labels, mut steps, meaning) in all {
+        if meaning == Meaning::PerStep {
+            steps = with_empty_steps(&steps, &times);
+        }
         let step_ms = steps.windows(2).map(|pair| pair[1].0.saturating_sub(pair[0].0)).min().unwrap_or_default();
         let mut sum = 0.0;
         let mut points = Vec::with_capacity(steps.len());
@@ -179,6 +187,38 @@ fn metrics(all: impl Iterator<Item = Steps>) -> Metrics {
         metrics.series.push(MetricSeries { name, labels, points, is_counter: None });
     }
     metrics
+}
+
+/// Returns the steps of a sum with zeros around those that the answer has left out: Pyroscope does where there was nothing to
+/// add. Read without them, what was waited for in one step would have begun with the last wait before it.
+///
+/// `times`: of all steps of the answer, ascending, in milliseconds. A program that sends its profiles seldom has its steps far
+/// from each other: only a gap that is wider than its usual one is empty.
+fn with_empty_steps(steps: &[(i64, f64)], times: &[i64]) -> Vec<(i64, f64)> {
+    let distances = |times: &mut dyn Iterator<Item = (i64, i64)>| -> Vec<i64> {
+        times.map(|(before, after)| after.saturating_sub(before)).collect()
+    };
+    let mut of_series = distances(&mut steps.windows(2).map(|pair| (pair[0].0, pair[1].0)));
+    of_series.sort_unstable();
+    let of_answer = distances(&mut times.windows(2).map(|pair| (pair[0], pair[1]))).into_iter().min();
+    let usual = of_series.get(of_series.len() / 2).copied().or(of_answer);
+    let (Some(usual), [first, .., last]) = (usual, times) else { return steps.to_vec() };
+    let is_gap = |from: i64, until: i64| until.saturating_sub(from) > usual.saturating_add(usual / 2);
+    let mut filled: Vec<(i64, f64)> = Vec::with_capacity(steps.len() + 4);
+    for (at, value) in steps {
+        let empty = at.saturating_sub(usual).max(*first);
+        match filled.last() {
+            Some((before, _)) if is_gap(*before, *at) => filled.push((empty, 0.0)),
+            None if first < at => filled.extend([(*first, 0.0), (empty, 0.0)]),
+            _ => {}
+        }
+        filled.push((*at, *value));
+    }
+    if let Some((before, _)) = filled.last().filter(|(before, _)| is_gap(*before, *last)) {
+        filled.extend([(before.saturating_add(usual), 0.0), (*last, 0.0)]);
+    }
+    filled.dedup_by_key(|(at, _)| *at);
+    filled
 }
 
 #[cfg(test)]
@@ -234,6 +274,38 @@ mod tests {
         assert_eq!(points(&found.series[0]), [(1, 2e9), (3, 1e9)]);
         let found = of_profiles(body, "").unwrap();
         assert_eq!(found.series[0].name, "pyroscope:_");
+    }
+
+    /// As Pyroscope answers of a lock that is held in some steps only, beside a program that has something in each.
+    #[test]
+    fn steps_that_are_left_out_have_nothing() {
+        let points_of = |steps: &str| {
+            let body = format!(
+                r#"{{"series":[{{"labels":[],"points":[{{"timestamp":"0"}},{{"timestamp":"15000"}},{{"timestamp":"90000"}}]}},
+                {{"labels":[],"points":[{steps}]}}]}}"#
+            );
+            let found = of_profiles(body.as_bytes(), "mutex:delay:nanoseconds:contentions:count").unwrap();
+            points(&found.series[1])
+        };
+        let all = |steps: &[(i64, f64)]| {
+            let step = |(at, value): &(i64, f64)| format!(r#"{{"timestamp":"{at}000","value":{value}e9}}"#);
+            points_of(&steps.iter().map(step).collect::<Vec<String>>().join(","))
+        };
+        assert_eq!(
+            all(&[(15, 0.0), (30, 1.0), (60, 4.0), (75, 4.0)]),
+            [(0, 0.0), (15, 0.0), (30, 1.0), (45, 1.0), (60, 5.0), (75, 9.0)]
+        );
+        assert_eq!(
+            all(&[(30, 1.0), (45, 1.0), (60, 1.0)]),
+            [(0, 0.0), (15, 0.0), (30, 1.0), (45, 2.0), (60, 3.0), (75, 3.0), (90, 3.0)]
+        );
+        // Sent once a minute: nothing is left out.
+        assert_eq!(all(&[(0, 0.0), (60, 6.0)]), [(0, 0.0), (60, 6.0)]);
+        // A single one is as long as the answer's.
+        assert_eq!(
+            points_of(r#"{"timestamp":"45000","value":1e9}"#),
+            [(0, 0.0), (30, 0.0), (45, 1.0), (60, 1.0), (90, 1.0)]
+        );
     }
 
     #[test]
