@@ -35,6 +35,9 @@ const CHANCE_OF_MORE_MIN: f64 = 0.8;
 const ADDED_MS_MIN: f64 = 2.0;
 const ADDED_PART_MIN: f64 = 0.1;
 const TRACES_MIN: usize = 3;
+/// A call is on the way at least so many times as long. The way includes what both ends wait for a processor: where a machine is
+/// busy for a moment, all ways are half as long again, and no network is the cause.
+const WAY_RATIO_MIN: f64 = 2.0;
 /// Allocations that make the collector the cause.
 const ALLOCATED_RATIO: f64 = 3.0;
 const COLLECTOR_PART_MIN: f64 = 0.1;
@@ -330,7 +333,8 @@ impl<'t> Scene<'t> {
         for callee in callees {
             let on_the_way =
                 self.vitals.on_the_way(callee).and_then(|values| added(self.vitals, &values, self.contrast, 1.0));
-            let Some(lost) = on_the_way.filter(|added| added.is_sure()) else { continue };
+            let is_longer = |way: &Added| way.is_sure() && way.faulty >= WAY_RATIO_MIN * way.healthy;
+            let Some(lost) = on_the_way.filter(is_longer) else { continue };
             let of_caller = |(edge, values): (&(String, String), &Vec<f64>)| {
                 let more = added(self.vitals, values, self.contrast, 1.0)?;
                 (edge.1 == *callee).then_some((edge.0.clone(), more.difference()))

@@ -388,6 +388,29 @@ mod tests {
     }
 
     #[test]
+    fn a_way_that_is_much_longer_is_the_cause_and_a_busy_machine_is_none() {
+        let told = |seed: u64, way: f64| {
+            // Both ends see the same requests.
+            let mut alike = |name: &str, labels: &[(&str, &str)], usual: f64, then: f64| {
+                counter(&mut Draws::seeded(seed), name, labels, usual, then)
+            };
+            let calls = &[("service", "gate"), ("service_peer_name", "cart")][..];
+            let metrics = vec![
+                alike(ANSWERING, &[("service", "gate")], 0.5, 0.48 + way),
+                alike(ANSWERING, &[("service", "cart")], 0.2, 0.2),
+                alike(CALLING, calls, 0.22, 0.2 + way),
+            ];
+            let found =
+                diagnose(&[finding("http_req_duration")], run(), &Telemetry { metrics, ..Telemetry::default() });
+            found.diagnoses.iter().map(|cause| (cause.service.clone(), cause.kind)).collect::<Vec<_>>()
+        };
+        for seed in 0..10 {
+            assert_eq!(told(seed, 0.1), [("cart".to_owned(), CauseKind::Network)], "seed {seed}");
+            assert_eq!(told(seed, 0.033), [], "seed {seed}");
+        }
+    }
+
+    #[test]
     fn a_sure_wait_tells_of_few_slow_requests_among_many() {
         let told = |sign: &str, kind: CauseKind| {
             let is_told = |seed: &u64| {
