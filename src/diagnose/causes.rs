@@ -35,6 +35,8 @@ const CHANCE_OF_MORE_MIN: f64 = 0.8;
 const ADDED_MS_MIN: f64 = 2.0;
 const ADDED_PART_MIN: f64 = 0.1;
 const TRACES_MIN: usize = 3;
+/// More than a machine that is busy for a moment does.
+const SEVERAL_TIMES: f64 = 3.0;
 /// A call is on the way at least so many times as long. The way includes what both ends wait for a processor: where a machine is
 /// busy for a moment, all ways are half as long again, and no network is the cause.
 const WAY_RATIO_MIN: f64 = 2.0;
@@ -127,8 +129,8 @@ impl<'t> Scene<'t> {
             let own = self.own(service)?;
             (own.is_sure() || self.is_sure_by_a_wait(service, own)).then(|| (service.to_owned(), own.difference()))
         }));
-        let by_spans =
-            shares(self.slower_operations().into_iter().map(|(operation, added)| (operation.service.clone(), added)));
+        let slower = self.slower_operations().into_iter().filter(|(operation, _)| !self.is_refuted(operation));
+        let by_spans = shares(slower.map(|(operation, added)| (operation.service.clone(), added)));
         let services: BTreeSet<&String> = by_metrics.keys().chain(by_spans.keys()).collect();
         let share = |service: &String| {
             let of =
@@ -149,6 +151,21 @@ impl<'t> Scene<'t> {
     fn is_sure_by_a_wait(&self, service: &str, own: Added) -> bool {
         let is_much = |part: Added| part.is_sure() && part.difference() >= MAIN_PART * own.difference();
         own.sigmas() >= LIKELY && WAITS.iter().any(|vital| self.part(service, *vital).is_some_and(is_much))
+    }
+
+    /// Says whether metrics know all the time of an operation's service and are not sure of more, nor is the operation several times
+    /// as long: of a few traces of slow requests, held against a few others, some span always is longer.
+    fn is_refuted(&self, operation: &Operation) -> bool {
+        let Some(own) = self.own(&operation.service) else { return false };
+        let is_several_times = self
+            .traces
+            .operations
+            .get(operation)
+            .is_some_and(|times| mean(&times.faulty_ms) >= SEVERAL_TIMES * mean(&times.healthy_ms));
+        let is_sure = own.is_sure() || self.is_sure_by_a_wait(&operation.service, own);
+        let is_likely = own.sigmas() >= LIKELY && is_several_times;
+        // What is waited for and not answered is no time of the service's own.
+        !is_sure && !is_likely && operation.kind != Kind::Unanswered
     }
 
     fn part(&self, service: &str, vital: Vital) -> Option<Added> {

@@ -295,7 +295,7 @@ mod tests {
     use super::*;
     use crate::model::finding::{SeriesReference, Severity};
     use crate::model::metric::Unit;
-    use crate::model::telemetry::MetricSeries;
+    use crate::model::telemetry::{MetricSeries, Span, SpanKind};
     use crate::model::time::NANOSECONDS_PER_SECOND;
     use crate::stats::draws::Draws;
 
@@ -391,7 +391,7 @@ mod tests {
     fn a_way_that_is_much_longer_is_the_cause_and_a_busy_machine_is_none() {
         let told = |seed: u64, way: f64| {
             // Both ends see the same requests.
-            let mut alike = |name: &str, labels: &[(&str, &str)], usual: f64, then: f64| {
+            let alike = |name: &str, labels: &[(&str, &str)], usual: f64, then: f64| {
                 counter(&mut Draws::seeded(seed), name, labels, usual, then)
             };
             let calls = &[("service", "gate"), ("service_peer_name", "cart")][..];
@@ -423,6 +423,44 @@ mod tests {
         let by_database = told("db_client_operation_duration_seconds_sum", CauseKind::SlowQuery);
         let by_itself = told("nobody_knows_this_total", CauseKind::SlowDependency);
         assert!(by_database >= 12 && by_itself <= 2, "{by_database}, {by_itself} of 20");
+    }
+
+    /// A gate's request of which the cart takes so many milliseconds.
+    fn trace(at: i64, cart_ms: i64) -> Vec<Span> {
+        let of = |id: u8, service: &str, kind: SpanKind, from_ms: i64, until_ms: i64| Span {
+            trace_id: [at as u8; 16],
+            span_id: [id; 8],
+            parent_id: (id > 1).then(|| [id - 1; 8]),
+            service: service.to_owned(),
+            name: format!("{service} {id}"),
+            kind,
+            start: time(at).after_seconds(from_ms as f64 / 1e3),
+            end: time(at).after_seconds(until_ms as f64 / 1e3),
+            is_error: false,
+            attributes: Default::default(),
+        };
+        vec![
+            of(1, "gate", SpanKind::Server, 0, cart_ms + 4),
+            of(2, "gate", SpanKind::Client, 1, cart_ms + 3),
+            of(3, "cart", SpanKind::Server, 2, cart_ms + 2),
+        ]
+    }
+
+    #[test]
+    fn of_a_few_traces_one_span_is_longer_and_no_cause_unless_several_times() {
+        let told = |faulty_ms: i64| {
+            let is_told = |seed: &u64| {
+                let mut telemetry = system(*seed, 0.024, "nobody_knows_this_total");
+                let healthy = (1..=12).flat_map(|nth| trace(4 * nth, 4));
+                telemetry.spans = healthy.chain([63, 70, 77].into_iter().flat_map(|at| trace(at, faulty_ms))).collect();
+                let found = diagnose(&[finding("http_req_duration")], run(), &telemetry);
+                assert!(found.diagnoses.iter().all(|cause| cause.service == "cart"), "{:?}", found.diagnoses);
+                !found.diagnoses.is_empty()
+            };
+            (0..20).filter(is_told).count()
+        };
+        let (twice, ten_times) = (told(8), told(40));
+        assert!(twice <= 2 && ten_times >= 12, "{twice}, {ten_times} of 20");
     }
 
     #[test]
