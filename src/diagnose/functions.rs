@@ -117,7 +117,6 @@ pub fn is_library(name: &str) -> bool {
 pub fn difference(profiles: &[Profile], service: &str, kind: &str, contrast: &Contrast) -> Option<ProfileDifference> {
     let of_kind =
         || profiles.iter().filter(|profile| profile.service == service && profile.profile_type.contains(kind));
-    let window = |profile: &Profile| Window { from: profile.from, until: profile.until };
     let faulty_share = |profile: &Profile| {
         let own = window(profile);
         own.shared_seconds(contrast.faulty) / own.seconds().max(1.0)
@@ -133,9 +132,45 @@ pub fn difference(profiles: &[Profile], service: &str, kind: &str, contrast: &Co
             .total_cmp(&healthy_share(right))
             .then(window(left).seconds().total_cmp(&window(right).seconds()))
     })?;
-    if faulty_share(faulty) < 0.5 || healthy_share(healthy) < 0.5 {
-        return None;
-    }
+    (faulty_share(faulty) >= 0.5 && healthy_share(healthy) >= 0.5).then(|| between(healthy, faulty))
+}
+
+/// Returns the profile of a service that is nearest to a time that somebody asks about, and the one to hold it against: first the
+/// latter. Of profiles that lie mostly within that time, the one in which most was spent; what is held against it is the longest
+/// other one, rather one outside of that time.
+pub fn nearest<'p>(profiles: &'p [Profile], service: &str, kind: &str, asked: Window) -> Option<[&'p Profile; 2]> {
+    let of_kind =
+        || profiles.iter().filter(|profile| profile.service == service && profile.profile_type.contains(kind));
+    let share = |profile: &Profile, of: Window| window(profile).shared_seconds(of) / window(profile).seconds().max(1.0);
+    let is_within = |profile: &Profile| share(profile, asked) >= 0.5;
+    let per_second = |profile: &Profile| total(profile) / window(profile).seconds().max(1.0);
+    let distance = |profile: &Profile| {
+        let apart = Window { from: profile.until.min(asked.until), until: profile.from.max(asked.from) };
+        apart.seconds() - window(profile).shared_seconds(asked)
+    };
+    let within = of_kind().filter(|profile| is_within(profile));
+    let observed = within
+        .max_by(|left, right| per_second(left).total_cmp(&per_second(right)))
+        .or_else(|| of_kind().min_by(|left, right| distance(left).total_cmp(&distance(right))))?;
+    let others =
+        of_kind().filter(|other| other.profile_type == observed.profile_type && share(other, window(observed)) < 0.5);
+    let other = others.max_by(|left, right| {
+        let order = is_within(right).cmp(&is_within(left));
+        order.then(window(left).seconds().total_cmp(&window(right).seconds()))
+    })?;
+    Some([other, observed])
+}
+
+fn window(profile: &Profile) -> Window {
+    Window { from: profile.from, until: profile.until }
+}
+
+fn total(profile: &Profile) -> f64 {
+    profile.stacks.iter().map(|(_, value)| *value as f64).sum()
+}
+
+/// Compares two profiles of one type, function by function.
+pub fn between(healthy: &Profile, faulty: &Profile) -> ProfileDifference {
     let (before, after) = (healthy.spent(), faulty.spent());
     let [seconds_before, seconds_after] = [healthy, faulty].map(|profile| window(profile).seconds().max(1.0));
     let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
@@ -155,17 +190,14 @@ pub fn difference(profiles: &[Profile], service: &str, kind: &str, contrast: &Co
         })
         .collect();
     functions.sort_by(|left, right| right.added().total_cmp(&left.added()));
-    let total = |profile: &Profile| {
-        profile.stacks.iter().map(|(_, value)| *value as f64).sum::<f64>() / window(profile).seconds().max(1.0)
-    };
-    Some(ProfileDifference {
+    ProfileDifference {
         profile_type: faulty.profile_type.clone(),
         healthy: window(healthy),
         faulty: window(faulty),
-        total_healthy: total(healthy),
-        total_faulty: total(faulty),
+        total_healthy: total(healthy) / seconds_before,
+        total_faulty: total(faulty) / seconds_after,
         functions,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -205,5 +237,25 @@ mod tests {
         assert_eq!((function.self_healthy, found.added()), (1.0, 90.0));
         assert_eq!(difference(&profiles, "auth", "mutex", &contrast), None);
         assert_eq!(difference(&profiles[..1], "auth", "cpu", &contrast), None);
+    }
+
+    /// As a recording has them: before a fault, during it, and after it.
+    #[test]
+    fn of_any_time_that_is_asked_about_the_nearest_profile_is_shown() {
+        let profiles =
+            [profile(0, 45, &[(&[0], 450)]), profile(45, 75, &[(&[0], 3000)]), profile(75, 90, &[(&[0], 150)])];
+        let found = |from: i64, until: i64| {
+            let [other, observed] = nearest(&profiles, "auth", "cpu", second(from, until)).unwrap();
+            [other, observed].map(|profile| profile.from.0 / NANOSECONDS_PER_SECOND)
+        };
+        assert_eq!([found(45, 75), found(44, 59), found(30, 90), found(-60, 120)], [[0, 45]; 4]);
+        assert_eq!([found(5, 20), found(80, 200), found(300, 400)], [[45, 0], [0, 75], [0, 75]]);
+        assert_eq!(nearest(&profiles[..1], "auth", "cpu", second(0, 45)), None);
+        assert_eq!(nearest(&profiles, "auth", "mutex", second(0, 45)), None);
+    }
+
+    fn second(from: i64, until: i64) -> Window {
+        let time = |second: i64| Timestamp(second * NANOSECONDS_PER_SECOND);
+        Window { from: time(from), until: time(until) }
     }
 }

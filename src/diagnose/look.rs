@@ -93,19 +93,11 @@ impl Look<'_> {
         VITALS.into_iter().filter(|vital| vitals.get(service, *vital).is_some()).count()
     }
 
-    /// Compares the profiles of a kind (`cpu`, `mutex`, `block`, `alloc_space`, `inuse_space`) that are nearest to the window and
-    /// to the rest; with both profiles.
+    /// Compares the profile of a kind (`cpu`, `mutex`, `block`, `alloc_space`, `inuse_space`) that is nearest to the window with
+    /// another one; with both profiles.
     pub fn profile(&self, service: &str, kind: &str) -> Option<(ProfileDifference, [&Profile; 2])> {
-        let contrast = self.contrast();
-        let difference = functions::difference(&self.telemetry.profiles, service, kind, &contrast)?;
-        let of = |window: Window| {
-            self.telemetry.profiles.iter().find(|profile| {
-                let own = Window { from: profile.from, until: profile.until };
-                profile.service == service && profile.profile_type == difference.profile_type && own == window
-            })
-        };
-        let both = [of(difference.healthy)?, of(difference.faulty)?];
-        Some((difference, both))
+        let both = functions::nearest(&self.telemetry.profiles, service, kind, self.window)?;
+        Some((functions::between(both[0], both[1]), both))
     }
 
     /// `service`: none is all of them.
