@@ -4,8 +4,8 @@
 //! told when two looks in a row have it, and taken back when `MISSING_LOOKS` in a row have not. What was told keeps its id
 //! though a later look has it with another beginning, or with another series first: which of several endpoints that moved
 //! together comes first may change with every look. If the report has another id in the end, the one told is taken back in
-//! its favour. What was over before it was found is left to the report unless it is critical: nobody can act on it any more, and each look can find
-//! some such stretch anywhere before it.
+//! its favour. What was over before it was found is left to the report unless it is critical: nobody can act on it any more,
+//! and each look can find some such stretch anywhere before it.
 
 use std::collections::HashSet;
 
