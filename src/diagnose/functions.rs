@@ -115,8 +115,7 @@ pub fn is_library(name: &str) -> bool {
 ///
 /// None where there are not two, or one of them is mostly of the other side.
 pub fn difference(profiles: &[Profile], service: &str, kind: &str, contrast: &Contrast) -> Option<ProfileDifference> {
-    let of_kind =
-        || profiles.iter().filter(|profile| profile.service == service && profile.profile_type.contains(kind));
+    let of_kind = || of_kind(profiles, service, kind);
     let faulty_share = |profile: &Profile| {
         let own = window(profile);
         own.shared_seconds(contrast.faulty) / own.seconds().max(1.0)
@@ -139,8 +138,7 @@ pub fn difference(profiles: &[Profile], service: &str, kind: &str, contrast: &Co
 /// latter. Of profiles that lie mostly within that time, the one in which most was spent; what is held against it is the longest
 /// other one, rather one outside of that time.
 pub fn nearest<'p>(profiles: &'p [Profile], service: &str, kind: &str, asked: Window) -> Option<[&'p Profile; 2]> {
-    let of_kind =
-        || profiles.iter().filter(|profile| profile.service == service && profile.profile_type.contains(kind));
+    let of_kind = || of_kind(profiles, service, kind);
     let share = |profile: &Profile, of: Window| window(profile).shared_seconds(of) / window(profile).seconds().max(1.0);
     let is_within = |profile: &Profile| share(profile, asked) >= 0.5;
     let per_second = |profile: &Profile| total(profile) / window(profile).seconds().max(1.0);
@@ -159,6 +157,10 @@ pub fn nearest<'p>(profiles: &'p [Profile], service: &str, kind: &str, asked: Wi
         order.then(window(left).seconds().total_cmp(&window(right).seconds()))
     })?;
     Some([other, observed])
+}
+
+fn of_kind<'p>(profiles: &'p [Profile], service: &str, kind: &str) -> impl Iterator<Item = &'p Profile> {
+    profiles.iter().filter(move |profile| profile.service == service && profile.profile_type.contains(kind))
 }
 
 fn window(profile: &Profile) -> Window {

@@ -74,11 +74,15 @@ mod tests {
     use super::*;
     use crate::ingest::kafka::consume::High;
 
-    #[test]
-    fn partitions_of_others_count_by_what_the_journal_has_of_them() {
+    fn of_two_partitions() -> (Counters, Progress) {
         let counters = Counters::default();
         counters.partitions_count.store(2, Ordering::Relaxed);
-        let mut progress = Progress::new();
+        (counters, Progress::new())
+    }
+
+    #[test]
+    fn partitions_of_others_count_by_what_the_journal_has_of_them() {
+        let (counters, mut progress) = of_two_partitions();
         let then = Instant::now();
         assert!(!progress.is_read_until(then, &counters), "nothing is ours");
         progress.note_reach(Reach::from([(0, Some(then)), (1, None)]));
@@ -102,9 +106,7 @@ mod tests {
 
     #[test]
     fn partitions_of_others_are_not_waited_for_for_ever() {
-        let counters = Counters::default();
-        counters.partitions_count.store(2, Ordering::Relaxed);
-        let mut progress = Progress::new();
+        let (counters, mut progress) = of_two_partitions();
         let now = Instant::now();
         progress.note_reach(Reach::from([(0, Some(now))]));
         let before =
